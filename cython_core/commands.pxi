@@ -27,7 +27,7 @@ cdef int do_configure(State* s, const ConfigureCommand* c) noexcept nogil:
         return REJECT_MALFORMED
     if (not is_within(1, c.accounts_max, 1 << 26) or not is_within(1, c.orders_max, 1 << 26)
             or not is_within(1, c.assets_max, 1 << 12) or not is_within(1, c.markets_max, 1 << 14)
-            or not is_within(1, c.digests_max, 1 << 26) or not is_within(1, c.writers_max, 1 << 16)):
+            or not is_within(1, c.digests_max, 1 << 26) or not is_within(1, c.writers_max, WRITERS_MOST)):
         return REJECT_MALFORMED
     s.accounts_max = c.accounts_max
     s.orders_max = c.orders_max
@@ -247,25 +247,24 @@ cdef int do_transfer(State* s, const Command* c, bint is_deposit) noexcept nogil
 
 cdef bint is_place_sound(const Command* c) noexcept nogil:
     # The table of RULES.md: which fields each type wants.
-    cdef bint has_limit = c.price_ticks > 0
-    cdef bint is_limit_kind = c.type == TYPE_LIMIT or c.type == TYPE_STOP_LOSS_LIMIT or c.type == TYPE_TAKE_PROFIT_LIMIT
     if not TYPE_LIMIT <= c.type <= TYPE_TAKE_PROFIT_LIMIT or (c.side != SIDE_BUY and c.side != SIDE_SELL):
         return False
-    if c.price_ticks < 0 or c.quantity_steps < 0 or c.stop_price_ticks < 0 or c.quote_quantity_units < 0:
+    if (c.price_ticks | c.quantity_steps | c.stop_price_ticks | c.quote_quantity_units) < 0:
         return False
-    if (c.iceberg_steps or c.trailing_delta_bips or c.peg_price_type or c.peg_offset_type or c.peg_offset_value
-            or c.self_trade_prevention > STP_TRANSFER):
+    if (c.iceberg_steps | c.trailing_delta_bips | c.peg_price_type | c.peg_offset_type | c.peg_offset_value) != 0:
         return False
-    if has_limit != (not is_market_kind(c.type)) or (c.stop_price_ticks > 0) != is_stop(c.type):
+    if c.self_trade_prevention > STP_TRANSFER:
+        return False
+    if (c.price_ticks == 0) != is_market_kind(c.type) or (c.stop_price_ticks != 0) != is_stop(c.type):
         return False
     if c.type == TYPE_MARKET:
         if (c.quantity_steps > 0) == (c.quote_quantity_units > 0):
             return False
     elif c.quantity_steps == 0 or c.quote_quantity_units:
         return False
-    if is_limit_kind:
-        return TIF_GTC <= c.time_in_force <= TIF_FOK
-    return c.time_in_force == TIF_NONE
+    if c.price_ticks == 0 or c.type == TYPE_LIMIT_MAKER:
+        return c.time_in_force == TIF_NONE
+    return TIF_GTC <= c.time_in_force <= TIF_FOK
 
 
 cdef bint is_notional_allowed(State* s, Market* m, uint8_t type, int64_t price, int64_t stop, int64_t quantity,
@@ -273,6 +272,8 @@ cdef bint is_notional_allowed(State* s, Market* m, uint8_t type, int64_t price, 
     # The NOTIONAL filter. Price, stop and quantity are within their filters, so no product passes 2^62.
     cdef int64_t notional
     cdef bint check_min = True, check_max = True
+    if m.notional_units_min == 0 and m.notional_units_max == 0:
+        return True
     if type == TYPE_MARKET:
         check_min = m.notional_flags & 1
         check_max = (m.notional_flags >> 1) & 1
@@ -695,7 +696,7 @@ cdef Event* emit_result(State* s, const Command* c, uint8_t kind, int code) noex
 cdef void report_touched_book(State* s, const Command* c) noexcept nogil:
     # Commands that can change a book name one market, and change no other.
     if COMMAND_PLACE <= c.kind <= COMMAND_AMEND and is_market(s, c.market):
-        if s.markets[c.market].touched_sequence == s.sequence:
+        if s.tap_tops and s.markets[c.market].touched_sequence == s.sequence:
             report_top(s, &s.markets[c.market], c.market)
 
 

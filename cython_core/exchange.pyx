@@ -15,7 +15,8 @@ from posix.mman cimport munmap
 
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.ref cimport Py_REFCNT
+from cpython.ref cimport Py_INCREF, Py_REFCNT
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 from bidhall.core.records cimport *
 from bidhall.core.state cimport *
@@ -197,6 +198,7 @@ cdef class Exchange:
     cdef Pages spare_event_pages
     cdef Pages done_pages
     cdef Pages spare_done_pages
+    cdef Pages single_pages
 
     def __cinit__(self):
         memset(&self.state, 0, sizeof(State))
@@ -204,8 +206,11 @@ cdef class Exchange:
         self.spare_event_pages = Pages()
         self.done_pages = Pages()
         self.spare_done_pages = Pages()
+        self.single_pages = Pages()
         self.state.next_order_id = 1
         self.state.next_execution_id = 1
+        self.state.writers_max = WRITERS_EARLY
+        self.state.writers = <WriterMark*>reserve(WRITERS_MOST, sizeof(WriterMark))
         self.state.tap_done = True
         self.state.tap_tops = True
         self.state.tap_depth = True
@@ -230,8 +235,6 @@ cdef class Exchange:
             if writer is not None:
                 if len(writer) != 16:
                     raise ValueError("a writer's id is 16 bytes")
-                if not s.configured:
-                    raise ValueError("an exchange without limits has no room for writers")
                 mark = find_writer(s, writer)
                 if mark != NULL and number <= mark.number:
                     return None
@@ -282,38 +285,54 @@ cdef class Exchange:
         self.state.events = NULL
         self.state.done = NULL
 
-    cdef tuple run_one(self, Command* c):
-        # One command, its fills as a tuple of (maker's order id, price_ticks, quantity_steps).
+    cdef int64_t run_one(self, const Command* c):
+        # One command, its events in memory of its own and no taps: its order id, or -Reject.
         cdef State* s = &self.state
-        cdef tuple result
-        self.begin()
+        cdef bint tap_done = s.tap_done, tap_tops = s.tap_tops
+        cdef Event* e
+        s.events = <Event*>self.single_pages.data
+        s.events_size = self.single_pages.capacity
+        s.events_count = s.done_count = s.tops_count = s.positions_count = 0
+        s.tap_done = s.tap_tops = False
         s.batches += 1
         execute(s, c)
         hash_events(s)
-        result = self.result_of_one()
-        self.finish()
-        return result
+        s.tap_done = tap_done
+        s.tap_tops = tap_tops
+        self.single_pages.data = s.events
+        self.single_pages.capacity = s.events_size
+        s.events = NULL
+        e = <Event*>self.single_pages.data
+        return -e.code if e.kind == EVENT_REJECTED else <int64_t>e.order_id
 
-    cdef tuple result_of_one(self):
-        cdef State* s = &self.state
-        cdef size_t i
-        cdef list fills
-        cdef Event* e = &s.events[0]
-        if e.kind == EVENT_REJECTED:
-            return -e.code, ()
-        if s.events_count == 1:
-            return e.order_id, ()
-        fills = []
-        for i in range(1, s.events_count):
-            e = &s.events[i]
-            if e.kind == EVENT_FILL and not e.flags & FLAG_MAKER:
-                fills.append((e.other_order_id, e.price_ticks, e.quantity_steps))
-        return s.events[0].order_id, tuple(fills)
+    cdef tuple fills_of_one(self):
+        # The taker's fills among the events of run_one.
+        cdef Event* events = <Event*>self.single_pages.data
+        cdef size_t i, count = self.state.events_count
+        cdef Py_ssize_t fills = 0
+        cdef tuple result
+        cdef object fill
+        for i in range(1, count):
+            fills += events[i].kind == EVENT_FILL and not events[i].flags & FLAG_MAKER
+        if fills == 0:
+            return ()
+        result = PyTuple_New(fills)
+        fills = 0
+        for i in range(1, count):
+            if events[i].kind == EVENT_FILL and not events[i].flags & FLAG_MAKER:
+                fill = (events[i].other_order_id, events[i].price_ticks, events[i].quantity_steps)
+                Py_INCREF(fill)
+                PyTuple_SET_ITEM(result, fills, fill)
+                fills += 1
+        return result
 
     def place(self, uint32_t account, uint32_t market, uint8_t side, uint8_t type, uint8_t time_in_force=0,
               int64_t price_ticks=0, int64_t quantity_steps=0, int64_t stop_price_ticks=0,
               int64_t quote_quantity_units=0):
-        """One order, now: (order id, fills), each fill (maker's order id, price_ticks, quantity_steps); or (-Reject, ())."""
+        """One order, now: (order id, fills), each fill (maker's order id, price_ticks, quantity_steps); or (-Reject, ()).
+
+        The fills are the order's own as a taker and those of the stops it set off. The taps are not filled.
+        """
         cdef Command c
         memset(&c, 0, sizeof(Command))
         c.kind = COMMAND_PLACE
@@ -326,7 +345,7 @@ cdef class Exchange:
         c.quantity_steps = quantity_steps
         c.stop_price_ticks = stop_price_ticks
         c.quote_quantity_units = quote_quantity_units
-        return self.run_one(&c)
+        return self.run_one(&c), self.fills_of_one()
 
     def cancel(self, uint32_t account, uint32_t market, uint64_t order_id):
         """Cancels an order, now: its id, or -Reject."""
@@ -336,7 +355,7 @@ cdef class Exchange:
         c.account = account
         c.market = market
         c.order_id = order_id
-        return self.run_one(&c)[0]
+        return self.run_one(&c)
 
     # Taps of the last batch
 
@@ -413,6 +432,7 @@ cdef class Exchange:
         """The whole state as bytes; equal states give equal bytes."""
         cdef Sink sink
         cdef SnapshotHead head
+        cdef uint64_t out[2]
         memset(&sink, 0, sizeof(Sink))
         memset(&head, 0, sizeof(SnapshotHead))
         with nogil:
@@ -422,7 +442,8 @@ cdef class Exchange:
             head.layout = LAYOUT_VERSION
             head.rules = RULES_VERSION
             head.size = sink.size - sizeof(head)
-            hash_bytes(sink.data + sizeof(head), head.size, 0, &head.hash[0])
+            hash_bytes(sink.data + sizeof(head), head.size, 0, out)
+            memcpy(head.hash, out, 16)
             memcpy(sink.data, &head, sizeof(head))
         try:
             return PyBytes_FromStringAndSize(<const char*>sink.data, sink.size)
@@ -725,10 +746,10 @@ cdef class Exchange:
 cdef int check_batch(Py_buffer* view) except -1:
     # Known kinds and whole records, before anything is applied.
     cdef const Command* c = <const Command*>view.buf
-    cdef Py_ssize_t i
-    if view.len % sizeof(Command):
+    cdef size_t i, size = view.len
+    if size % sizeof(Command):
         raise UnknownCommand(f"a batch of {view.len} bytes is no whole number of commands")
-    for i in range(view.len // sizeof(Command)):
+    for i in range(size // sizeof(Command)):
         if not COMMAND_CONFIGURE <= c[i].kind <= COMMAND_RULES:
             raise UnknownCommand(f"command {i} of a batch has kind {c[i].kind}")
     return 0

@@ -13,6 +13,7 @@ cdef enum:
 
 cdef int64_t UNITS_MAX = <int64_t>1 << 62
 cdef int64_t DIGEST_KEPT_NS = 61000000000  # of a digest that came without a deadline
+cdef int64_t TIME_MAX = 0x7FFFFFFFFFFFFFFF
 cdef int64_t MINUTE_NS = 60000000000
 
 
@@ -126,6 +127,8 @@ cdef int compare_changes(const void* a, const void* b) noexcept nogil:
 cdef void compact_changes(Market* m) noexcept nogil:
     # Sorted by price, bids before asks at a price, each level once.
     cdef uint32_t i, kept = 0
+    if m.changes_count == 0:
+        return
     qsort(m.changes, m.changes_count, sizeof(int64_t), compare_changes)
     for i in range(m.changes_count):
         if kept == 0 or m.changes[i] != m.changes[kept - 1]:
@@ -162,11 +165,10 @@ cdef void report_top(State* s, Market* m, uint32_t market) noexcept nogil:
     m.top.bid_quantity_steps = bid_quantity
     m.top.ask_price_ticks = ask_price
     m.top.ask_quantity_steps = ask_quantity
-    if s.tap_tops:
-        if s.tops_count == s.tops_size:
-            s.tops = <TopRecord*>grown(s.tops, &s.tops_size, sizeof(TopRecord))
-        s.tops[s.tops_count] = m.top
-        s.tops_count += 1
+    if s.tops_count == s.tops_size:
+        s.tops = <TopRecord*>grown(s.tops, &s.tops_size, sizeof(TopRecord))
+    s.tops[s.tops_count] = m.top
+    s.tops_count += 1
 
 
 cdef inline void retire(

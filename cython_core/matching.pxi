@@ -295,6 +295,8 @@ cdef void run_triggers(State* s, Market* m) noexcept nogil:
             return
         count = take_triggered(s, &m.queues[ABOVE], low, high, 0)
         count = take_triggered(s, &m.queues[BELOW], low, high, count)
+        if count == 0:
+            return
         qsort(s.triggered, count, sizeof(Triggered), compare_triggered)
         for i in range(count):
             activate(s, m, s.triggered[i].slot)

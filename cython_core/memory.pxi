@@ -150,7 +150,6 @@ cdef void reserve_arenas(State* s) noexcept nogil:
     s.digest_table = <uint32_t*>reserve(table, 4)
     s.digest_mask = table - 1
     s.remembered = <Remembered*>reserve(s.digests_max + 1, sizeof(Remembered))
-    s.writers = <WriterMark*>reserve(s.writers_max + 1, sizeof(WriterMark))
     s.order_used = s.desk_used = s.level_used = s.node_used = 1
 
 
@@ -161,6 +160,7 @@ cdef void release_arenas(State* s) noexcept nogil:
     free(s.positions)
     free(s.touched)
     free(s.triggered)
+    munmap(s.writers, <size_t>WRITERS_MOST * sizeof(WriterMark))
     if not s.configured:
         return
     for i in range(1, s.asset_count + 1):
@@ -180,4 +180,3 @@ cdef void release_arenas(State* s) noexcept nogil:
     munmap(s.client_table, <size_t>table * 4)
     munmap(s.digest_table, (<size_t>s.digest_mask + 1) * 4)
     munmap(s.remembered, (<size_t>s.digests_max + 1) * sizeof(Remembered))
-    munmap(s.writers, (<size_t>s.writers_max + 1) * sizeof(WriterMark))

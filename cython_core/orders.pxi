@@ -204,13 +204,17 @@ cdef void delist(State* s, uint32_t slot) noexcept nogil:
     o.desk = 0
 
 
+cdef enum:
+    MARKET_KINDS = 1 << TYPE_MARKET | 1 << TYPE_STOP_LOSS | 1 << TYPE_TAKE_PROFIT
+
+
 cdef inline bint is_stop(uint8_t type) noexcept nogil:
     return type >= TYPE_STOP_LOSS
 
 
 cdef inline bint is_market_kind(uint8_t type) noexcept nogil:
     # Takes at any price (a stop: once it is triggered).
-    return type == TYPE_MARKET or type == TYPE_STOP_LOSS or type == TYPE_TAKE_PROFIT
+    return (MARKET_KINDS >> type) & 1
 
 
 cdef inline int trigger_queue(uint8_t type, uint8_t side) noexcept nogil:

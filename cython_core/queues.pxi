@@ -41,7 +41,7 @@ cdef void open_queue(State* s, Queue* q, int64_t price_max, bint highest_first) 
         q.height += 1
     q.root = new_node(s)
     q.highest_first = highest_first
-    q.leaf_key = -1
+    q.leaf_key = q.branch_key = -1
 
 
 cdef uint32_t leaf_at(State* s, Queue* q, int64_t price, bint make) noexcept nogil:
@@ -51,7 +51,13 @@ cdef uint32_t leaf_at(State* s, Queue* q, int64_t price, bint make) noexcept nog
     cdef int digit
     if q.leaf_key == price >> 6:
         return q.leaf
+    if q.branch_key == price >> 12:
+        node = q.branch
+        shift = 6
     while shift > 0:
+        if shift == 6:
+            q.branch = node
+            q.branch_key = price >> 12
         digit = (price >> shift) & 63
         child = s.nodes[node].child[digit]
         if child == 0:
@@ -76,8 +82,9 @@ cdef inline uint32_t level_seen(State* s, Queue* q, int64_t price) noexcept nogi
     # As level_at, for looking ahead: it leaves the node at hand alone.
     cdef uint32_t node = q.root
     cdef int shift = 6 * (q.height - 1)
-    if q.leaf_key == price >> 6:
-        return s.nodes[q.leaf].child[price & 63]
+    if q.branch_key == price >> 12:
+        node = q.branch
+        shift = 6
     while shift >= 0 and node:
         node = s.nodes[node].child[(price >> shift) & 63]
         shift -= 6
@@ -158,7 +165,7 @@ cdef void prune(State* s, Queue* q, int64_t price) noexcept nogil:
         path[depth + 1] = s.nodes[path[depth]].child[(price >> shift) & 63]
         depth += 1
         shift -= 6
-    q.leaf_key = -1
+    q.leaf_key = q.branch_key = -1
     while depth > 0 and s.nodes[path[depth]].bits == 0:
         drop_node(s, path[depth])
         depth -= 1

@@ -288,6 +288,8 @@ cdef bint take_market(State* s, uint32_t index, Source* source) noexcept nogil:
         if not take_orders(s, m, index, i, image.orders[i], source, &taken):
             return False
     # Accounts list their orders oldest first; the queues gave them by price.
+    if taken == 0:
+        return True
     qsort(s.triggered, taken, sizeof(Triggered), compare_triggered)
     for n in range(taken):
         enlist(s, s.triggered[n].slot)
@@ -304,6 +306,15 @@ cdef bint take_digests(State* s, Source* source) noexcept nogil:
         index_digest(s, <uint32_t>i + 1)
     s.remembered_next = count
     return True
+
+
+cdef bint take_writers(State* s, Source* source) noexcept nogil:
+    # The last part. There may be more of them than CONFIGURE allows, when they came before it.
+    cdef uint64_t count
+    if not take(source, &count, 8) or count > WRITERS_MOST:
+        return False
+    s.writer_count = <uint32_t>count
+    return take(source, s.writers, count * sizeof(WriterMark)) and source.left == 0
 
 
 cdef bint take_state(State* s, Source* source) noexcept nogil:
@@ -325,7 +336,7 @@ cdef bint take_state(State* s, Source* source) noexcept nogil:
     memcpy(s.event_hash, counters.event_hash, 16)
     s.account_count = counters.account_count
     if not s.configured:
-        return source.left == 16
+        return take(source, &count, 8) and count == 0 and take_writers(s, source)
     if (s.account_count > s.accounts_max or counters.asset_count > s.assets_max
             or counters.market_count > s.markets_max):
         return False
@@ -340,7 +351,4 @@ cdef bint take_state(State* s, Source* source) noexcept nogil:
         s.market_count = i
         if not take_market(s, i, source):
             return False
-    if not take_digests(s, source) or not take(source, &count, 8) or count > s.writers_max:
-        return False
-    s.writer_count = <uint32_t>count
-    return take(source, s.writers, count * sizeof(WriterMark)) and source.left == 0
+    return take_digests(s, source) and take_writers(s, source)

@@ -25,6 +25,10 @@ cdef enum:
     HEIGHT_MAX = 7   # digits of 6 bits: prices up to 2^42
     AVERAGE_SLOTS = 64
 
+cdef enum:
+    WRITERS_EARLY = 64       # room in the writer table until CONFIGURE sets it: a log's first hello comes before
+    WRITERS_MOST = 1 << 16   # what CONFIGURE may set
+
 cdef enum Place:     # where an order is
     NOWHERE = 0      # being matched, or between its trigger queue and the book
     ON_BOOK = 1
@@ -115,8 +119,10 @@ cdef struct Queue:          # one price-ordered queue of levels
     uint32_t root
     uint32_t best           # level that comes first
     uint32_t levels
-    uint32_t leaf           # the last digit's node used last, and the price digits above it
+    uint32_t leaf           # the nodes of the last digit, and of the one above it, used last; and the price digits
+    uint32_t branch         # that lead to them
     int64_t leaf_key
+    int64_t branch_key
     uint8_t highest_first
     uint8_t height
 
