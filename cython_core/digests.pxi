@@ -66,7 +66,7 @@ cdef void remember_digest(State* s, const Command* c, int code, uint64_t order_i
     r.sequence = s.sequence
     r.order_id = order_id
     r.code = code
-    r.expires_ns = c.deadline_ns if c.deadline_ns else s.time_ns + DIGEST_KEPT_NS
+    r.expires_ns = c.deadline_ns if c.deadline_ns else min(s.time_ns, TIME_MAX - DIGEST_KEPT_NS) + DIGEST_KEPT_NS
     s.remembered_next += 1
     index_digest(s, place + 1)
 

@@ -351,4 +351,6 @@ cdef bint take_state(State* s, Source* source) noexcept nogil:
         s.market_count = i
         if not take_market(s, i, source):
             return False
+        report_top(s, &s.markets[i], i)  # so that the next report tells of a change and not of the restore
+    s.tops_count = 0
     return take_digests(s, source) and take_writers(s, source)
