@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cold routes of the public port: /livez, /readyz, /metrics, and a JSON 404 for everything else.
+
+Who calls it: load balancers, the container's health check, Prometheus; Starlette serves it behind the fast lane. What
+may never happen here: a check that asks the log (an unreachable log must not restart every process at once).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from bidhall.protocol import errors
+from bidhall.protocol.errors import ApiError
+
+if TYPE_CHECKING:
+    from bidhall.api.app import Door
+
+
+def cold_app(door: Door) -> Starlette:
+    """What Starlette answers on the public port."""
+
+    async def live(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(request: Request) -> Response:
+        good = door.replica.ready and not door.stopping
+        return PlainTextResponse("ready\n" if good else "not ready\n", 200 if good else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(render(door), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def missing(request: Request, error: Exception) -> Response:
+        path = request.url.path.encode()
+        known = any(route_path == path for _, route_path in door.lane.routes)
+        return _refusal(errors.method_not_allowed() if known else errors.not_found())
+
+    async def not_allowed(request: Request, error: Exception) -> Response:
+        return _refusal(errors.method_not_allowed())
+
+    return Starlette(
+        routes=[Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)],
+        exception_handlers={404: missing, 405: not_allowed},
+    )
+
+
+def _refusal(error: ApiError) -> Response:
+    return Response(error.body, error.status, media_type="application/json;charset=UTF-8")
+
+
+def render(door: Door) -> str:
+    """All metrics in Prometheus' text format, read from counters that exist anyway."""
+    exchange = door.replica.exchange
+    lines: list[str] = []
+
+    def put(name: str, kind: str, text: str, values: list[tuple[str, Any]]) -> None:
+        lines.append(f"# HELP bidhall_{name} {text}")
+        lines.append(f"# TYPE bidhall_{name} {kind}")
+        lines.extend(f"bidhall_{name}{labels} {value}" for labels, value in values)
+
+    put("ready", "gauge", "1 when this replica has caught up.", [("", int(door.replica.ready))])
+    put("position", "counter", "Position of the last applied batch.", [("", door.replica.position)])
+    put("sequence", "counter", "Sequence of the last applied command.", [("", exchange.sequence)])
+    put("time_seconds", "gauge", "Kernel time.", [("", f"{door.replica.time_ns / 1e9:.3f}")])
+    put("open_orders", "gauge", "Open orders of all markets.", [("", exchange.open_order_count)])
+    put("accounts", "gauge", "Accounts.", [("", exchange.account_count)])
+    put("connections", "gauge", "Open HTTP and WebSocket connections.", [("", door.limits.connections)])
+    put("http_answers_total", "counter", "Answers of the public port.", [("", door.answers())])
+    put("faults_total", "counter", "Handlers that raised what they may not: bugs.", [("", door.faults())])
+    routes = [(f'{{method="{m.decode()}",path="{p.decode()}"}}', route) for (m, p), route in door.lane.routes.items()]
+    put("requests_total", "counter", "Requests by endpoint.", [(labels, route.served) for labels, route in routes])
+    put(
+        "refusals_total",
+        "counter",
+        "Refused requests by endpoint.",
+        [(labels, route.failed) for labels, route in routes],
+    )
+    return "\n".join(lines) + "\n"
