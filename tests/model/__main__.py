@@ -21,7 +21,7 @@ def main() -> int:
     arguments = parser.parse_args()
     subject = ModelExchange() if arguments.twin else None
     try:
-        lockstep = run_history(arguments.seed, arguments.commands, subject, dump_every=1, audit_every=1)
+        lockstep = run_history(arguments.seed, arguments.commands, subject, dump_every=100, audit_every=1)
     except Difference as difference:
         print(difference)
         return 1
