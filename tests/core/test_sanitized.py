@@ -33,7 +33,7 @@ def plant_tree() -> None:
     core = TREE / "cython_core"
     core.mkdir(exist_ok=True)
     for source in (ROOT / "cython_core").iterdir():
-        if source.suffix in (".py", ".pyx", ".pxi", ".pxd", ".pyi", ".md"):
+        if source.suffix in (".py", ".pyx", ".pxi", ".pxd") and not source.name.startswith(("views", "wire")):
             shutil.copy2(source, core / source.name)
     link = TREE / "src" / "bidhall" / "core"
     if not link.is_symlink():

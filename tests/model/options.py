@@ -141,12 +141,14 @@ class Options:
         price_max = min(low_ticks + width_ticks, price_most)
         quantity_most = max(1, min(2**62 // (price_max * units), 2**62 // step_units))
         quantity_max = max(1, min(random.choice((3, 10, 50, 1000, 2**62)), quantity_most))
+        quantity_typical = quantity_max if random.random() < 0.5 else max(1, quantity_max // 5)
+        middle_units = (low_ticks + price_max) // 2 * quantity_typical * units  # of a large order at a middle price
         allowed = random.choice((0b1111,) * 5 + (random.randint(1, 15),))
         return World(
             low_ticks=low_ticks,
             width_ticks=width_ticks,
             is_wide=is_wide,
-            quantity_typical_steps=quantity_max if random.random() < 0.5 else max(1, quantity_max // 5),
+            quantity_typical_steps=quantity_typical,
             base_asset=base,
             quote_asset=quote,
             fields={
@@ -159,8 +161,10 @@ class Options:
                 "market_quantity_steps_min": random.choice((1, 1, 2)),
                 "market_quantity_steps_max": random.choice((quantity_max + 1, max(2, quantity_max // 2))),
                 "market_step_steps": random.choice((0, 0, 1, 2, 3)),
-                "notional_units_min": random.choice((0, 0, 0, low_ticks * units * 2)),
-                "notional_units_max": random.choice((0, 0, 0, price_max * units * quantity_max // 2 + 1)),
+                "notional_units_min": random.choice((0, 0, low_ticks * units * 2, middle_units // 4)),
+                "notional_units_max": random.choice(
+                    (0, 0, price_max * units * quantity_max // 2 + 1, middle_units // 2)
+                ),
                 "notional_flags": random.randint(0, 3),
                 "average_minutes": random.choice((0, 1, 2, 5, 60)),
                 "maker_rate_e8": random.choice((0, 10, 100_000, 333_333, 10**8)),

@@ -45,13 +45,12 @@ def digest_of(seed: int, commands: int) -> str:
 
 def test_a_seed_gives_the_same_history_in_every_process() -> None:
     code = "from tests.model.test_twin import digest_of; print(digest_of(3, 1500))"
-    environments = [{**os.environ, "PYTHONHASHSEED": number} for number in ("1", "2")]
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=HERE.parents[1], env=env, capture_output=True, check=True
-        ).stdout
-        for env in environments
-    ]
+    call = [sys.executable, "-c", code]
+    outputs = []
+    for number in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": number}
+        run = subprocess.run(call, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, check=True)
+        outputs.append(run.stdout)
     assert outputs[0] == outputs[1]
     assert outputs[0].decode().strip() == digest_of(3, 1500)
 
