@@ -3,6 +3,7 @@
 
     python -m benchmarks.lobster [--via kernel|http] [--first N]
     python -m benchmarks.lobster --via http --url http://HOST:PORT --symbol AAPLUSD --keys FILE.json
+    python -m benchmarks.lobster --messages FILE [--tops FILE] [--known LINE,LINE]     another hour of that format
 
 Prints the comparison that the shared data's README states; exits 1 when the lines that differ are not exactly the known
 ones. Via http it starts a server of its own (sqlite log, temporary folder, free port) unless given a URL and keys:
@@ -76,13 +77,15 @@ async def replay_http(rows: Sequence[Row], first: int | None, venue: Venue) -> R
         return Result(driver.judgement, http.tops, http.deletes, http.deletes_right, http.faults, seconds, remark)
 
 
-def verdict(result: Result, first: int | None, venue_tops: Sequence[Top]) -> tuple[bool, list[str]]:
-    """(as expected, the lines to print)."""
+def verdict(
+    result: Result, first: int | None, venue_tops: Sequence[Top], other_known: Sequence[int] | None = None
+) -> tuple[bool, list[str]]:
+    """(as expected, the lines to print). `other_known`: it was another hour, in which these lines differ."""
     judged = result.judgement
-    known = known_lines(first)
+    known = known_lines(first) if other_known is None else known_lines(first, other_known)
     differing = sorted(judged.differing_lines)
     found, distinct = tops_found(result.tops, venue_tops)
-    whole = first is None
+    whole = first is None and other_known is None
 
     def out_of(name: str) -> str:
         return f"  (expected {EXPECTED[name]:,})" if whole else ""
@@ -136,13 +139,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", help="a running server instead of an own one")
     parser.add_argument("--symbol", default="AAPLUSD")
     parser.add_argument("--keys", type=Path, help="JSON with the keys of makers and takers")
+    parser.add_argument("--messages", type=Path, help="another LOBSTER message file")
+    parser.add_argument("--tops", type=Path, help="its order book file, level 1")
+    parser.add_argument("--known", default="", metavar="LINES", help="its lines that must differ, with commas")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON as well")
     options = parser.parse_args(arguments)
     if bool(options.url) != bool(options.keys):
         parser.error("--url and --keys go together")
     try:
-        rows = read_rows(data.find(data.LOBSTER_MESSAGES))
-        venue_tops = read_tops(data.find(data.LOBSTER_TOPS))
+        rows = read_rows(options.messages or data.find(data.LOBSTER_MESSAGES))
+        tops = options.tops if options.messages else data.find(data.LOBSTER_TOPS)
+        venue_tops = read_tops(tops) if tops else []
     except data.DataMissing as missing:
         print(f"skipped: {missing}")
         return 0
@@ -151,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         with asyncio.Runner(loop_factory=_event_loop) as runner:
             result = runner.run(_over_http(rows, options))
-    right, lines = verdict(result, options.first, venue_tops)
+    other_known = [int(line) for line in options.known.split(",") if line] if options.messages else None
+    right, lines = verdict(result, options.first, venue_tops, other_known)
     print("\n".join(lines))
     if options.json:
         print(json.dumps({"right": right, "seconds": result.seconds, "differing": result.judgement.differing_lines}))

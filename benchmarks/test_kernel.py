@@ -40,6 +40,22 @@ def _loaded(accounts: int, preload: bytes) -> Exchange:
     return exchange
 
 
+def _without_taps_ns(make: Callable[[], Exchange], batches: list[bytes]) -> float:
+    """CPU time of all batches when nobody asks for done orders, tops and depth changes: events only."""
+
+    def prepare() -> Callable[[], object]:
+        exchange = make()
+        exchange.tap(False, False, False)
+
+        def run() -> None:
+            for batch in batches:
+                exchange.apply(batch)
+
+        return run
+
+    return timing.median_cpu_ns(prepare, ROUNDS)
+
+
 def _trades_of(events: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     taken = events[(events["kind"] == EventKind.FILL) & ((events["flags"] & EventFlag.MAKER) == 0)]
     columns = ("price_ticks", "quantity_steps", "other_order_id", "order_id")
@@ -69,8 +85,10 @@ def test_batch_entry(benchmark: Any, shared_flow: flow.Flow, reference_ns: float
     costs_ns.sort()
     percentiles = {f"p{share * 100:g}": timing.percentile(costs_ns, share) for share in (0.5, 0.99, 0.999)}
     ratio = cost_ns / reference_ns
+    bare_ns = _without_taps_ns(lambda: _loaded(accounts, preload), batches) / count
     state(
         benchmark, BATCH_TARGET_NS, cost_ns, "ns a command", ratio=round(ratio, 3), reference_ns=round(reference_ns),
+        without_taps_ns=round(bare_ns, 1),
         **{name: round(value, 1) for name, value in percentiles.items()},
     )
     _assert_same_trades(shared_flow, accounts, preload, batches)
@@ -173,10 +191,13 @@ def test_tape(benchmark: Any) -> None:
     stream = b"".join(player.sent)
     batches = [stream[i : i + BATCH * COMMAND_BYTES] for i in range(0, len(stream), BATCH * COMMAND_BYTES)]
 
-    def setup() -> tuple[tuple[Exchange], dict[str, Any]]:
+    def make() -> Exchange:
         exchange = Exchange()
         exchange.apply(tape.setup(messages))
-        return (exchange,), {}
+        return exchange
+
+    def setup() -> tuple[tuple[Exchange], dict[str, Any]]:
+        return (make(),), {}
 
     def run(exchange: Exchange) -> None:
         for batch in batches:
@@ -190,7 +211,7 @@ def test_tape(benchmark: Any) -> None:
     by_batch = {size: round(tape.time_ns(messages, player.sent, size), 1) for size in (16, 128, 4096)}
     state(
         benchmark, TAPE_TARGET_NS, cost_ns, "ns a message", ratio=round(ratio, 3), reference_ns=round(plain_ns),
-        by_batch_size=by_batch,
+        by_batch_size=by_batch, without_taps_ns=round(_without_taps_ns(make, batches) / count, 1),
     )
     assert ratio <= TAPE_GATE_RATIO
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bidhall.api.app import Door, DoorSettings
 from bidhall.log import Overloaded
 from bidhall.replica import NotReady, Outcome, OutcomeKind
 from tests.api.venue import ALICE, BOB, Client, Venue
@@ -71,6 +73,19 @@ async def test_exchange_info_is_kept_but_its_clock_and_states_are_not(venue: Ven
     assert (await anyone.get("exchangeInfo", permissions="MARGIN")).json["symbols"] == []
     filters = [entry["filterType"] for entry in third["symbols"][0]["filters"]]
     assert filters[:2] == ["PRICE_FILTER", "LOT_SIZE"]
+
+
+async def test_closed_views_are_no_bug_and_trading_goes_on(venue: Venue, alice: Client, anyone: Client) -> None:
+    order = (await alice.place()).json
+    venue.replica.views.close("a test")
+    for path in ("trades", "klines", "ticker/24hr"):
+        interval = {"interval": "1m"} if path == "klines" else {}
+        answer = await anyone.get(path, symbol="BTCUSDT", **interval)
+        assert (answer.status, answer.json["code"]) == (503, -1001)
+    assert (await alice.ask("GET", "myTrades", symbol="BTCUSDT")).status == 503
+    assert (await alice.ask("DELETE", "order", symbol="BTCUSDT", orderId=order["orderId"])).json["status"] == "CANCELED"
+    assert (await alice.place(price="20001")).status == 200
+    assert (await anyone.get("depth", symbol="BTCUSDT")).status == 200
 
 
 # --- depth -----------------------------------------------------------------------------------------------------------
@@ -251,6 +266,24 @@ async def test_a_client_that_leaves_does_not_undo_its_order(venue: Venue, bob: C
         await asyncio.sleep(0.01)
     assert venue.replica.exchange.open_order_count == 1
     assert (await bob.place(side="SELL")).json["status"] == "FILLED"
+
+
+async def test_a_port_that_is_taken_stops_the_start_and_frees_the_other() -> None:
+    venue = Venue()
+    await venue.replica.start()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = DoorSettings(port=0, admin_port=taken.getsockname()[1], admin_key="key")
+        door = Door(venue.replica, venue.environment, settings)
+        with pytest.raises(OSError):
+            await door.start()
+        assert door.port
+        with pytest.raises(OSError):
+            await Wire.open(door.port)
+    await venue.replica.stop()
+    await venue.log.close()
+    venue.environment.close()
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

@@ -116,7 +116,14 @@ class Door:
         Stubs(self.gate, self.lane, self.trading)
 
     async def start(self) -> None:
-        """Listen on both ports."""
+        """Listen on both ports, or on none of them."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         settings = self.settings
         self.feeds.start()
         self._server = Server(

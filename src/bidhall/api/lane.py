@@ -10,9 +10,11 @@ through `replica.submit`), or an exception that leaves this file (it is a bug: l
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from bidhall.core.views import ViewClosed
 from bidhall.protocol.endpoints import Endpoint, Security
 from bidhall.protocol.errors import ApiError, internal
 from bidhall.protocol.requests import Request as Parsed
@@ -37,6 +39,8 @@ DONE: Final = 3  # its answer is in `data`
 
 # An unknown key, symbol or order is only refused by a replica that has seen all that was acknowledged before.
 UNKNOWN_CODES: Final = frozenset({-2015, -1121, -2013})
+
+VIEW_CLOSED: Final = "Internal error; unable to process your request. Please try again."
 
 REASONS: Final = {
     200: b"OK",
@@ -349,6 +353,9 @@ class Lane:
 
     def _fault(self, request: Request) -> bytes:
         """A handler raised what it may not raise: a bug of ours, and never a half-done change."""
+        if isinstance(sys.exception(), ViewClosed):
+            # A view that had a fault is closed, trading goes on: what needs it cannot be answered here.
+            return self.refused(request, ApiError(-1001, VIEW_CLOSED, 503))
         self.faults += 1
         logger.exception("bug in the handler of %s %s", request.route.endpoint.method, request.route.endpoint.path)
         return self.refused(request, internal())

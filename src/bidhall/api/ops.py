@@ -66,6 +66,13 @@ def render(door: Door) -> str:
     put("position", "counter", "Position of the last applied batch.", [("", door.replica.position)])
     put("sequence", "counter", "Sequence of the last applied command.", [("", exchange.sequence)])
     put("time_seconds", "gauge", "Kernel time.", [("", f"{door.replica.time_ns / 1e9:.3f}")])
+    put(
+        "log_age_seconds",
+        "gauge",
+        "Wait of the oldest unanswered command.",
+        [("", f"{door.replica.age_seconds():.3f}")],
+    )
+    put("views_closed", "gauge", "1 when a fault has closed the views.", [("", int(bool(door.replica.views.closed)))])
     put("open_orders", "gauge", "Open orders of all markets.", [("", exchange.open_order_count)])
     put("accounts", "gauge", "Accounts.", [("", exchange.account_count)])
     put("connections", "gauge", "Open HTTP and WebSocket connections.", [("", door.limits.connections)])

@@ -37,7 +37,8 @@ def replay_log(url: str) -> int:
 def _with_progress(log: Log) -> ReplayResult:
     """The bar is drawn on a terminal only, and at most every so many positions."""
     shown = 0
-    with click.progressbar(length=log.head, label="replay", file=sys.stderr) as bar:
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=log.head, label="replay", file=sys.stderr, hidden=hidden) as bar:
 
         def progress(position: int, head: int) -> None:
             nonlocal shown

@@ -7,10 +7,9 @@ whose outcome is not known yet is waited for; nothing here ever queues.
 """
 
 import contextlib
-import logging
 from asyncio import CancelledError, Task
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from bidhall import seed as seeding
 from bidhall.core import records
@@ -18,23 +17,30 @@ from bidhall.core.records import MarketState
 from bidhall.demo import world
 from bidhall.demo.agents import Accounts, Agents
 from bidhall.demo.prices import Prices
-from bidhall.documents import SeedDocument, exact
+from bidhall.documents import E8, BadDocument, SeedDocument, exact
+from bidhall.replica import NotReady, Outcome, Overloaded, Replica
 
 if TYPE_CHECKING:
     from bidhall.environment import Environment
-    from bidhall.replica import Outcome, Replica
 
 TURN_S: Final = 0.16  # one market's turn each time: three markets have two turns a second each
 TREASURY_TURNS: Final = 60
 FIRST_TURNS: Final = 3  # before the doors open, so that there are a last price and a trade in every market
 
-log = logging.getLogger("bidhall.demo")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_Named)
 
 
 class Demo:
     """All agents of a server."""
 
-    def __init__(self, replica: "Replica", environment: "Environment", seed: int = 1) -> None:
+    def __init__(self, replica: Replica, environment: "Environment", seed: int = 1) -> None:
         self._replica = replica
         self._environment = environment
         self._seed = seed
@@ -50,10 +56,9 @@ class Demo:
         await seeding.add(world.document(), self._replica)
         random = Random(f"{self._seed} {self._replica.exchange.sequence}")  # after a restart not the same again
         self._accounts = Accounts(*(self._account(name) for name in world.HOUSE_BALANCES))
+        self._check_grids()
         markets = self._replica.registry.markets
-        self._agents = [
-            Agents(style, markets[style.symbol].id, self._accounts, random) for style in world.STYLES
-        ]
+        self._agents = [Agents(style, markets[style.symbol].id, self._accounts, random) for style in world.STYLES]
         self._prices = Prices(random, *(self._last(agents) for agents in self._agents[:2]))
         self._prices.anchor(*(style.start_ticks for style in world.STYLES[:2]))
         await self._top_up()
@@ -61,6 +66,14 @@ class Demo:
             for agents in self._agents:
                 await self._replica.execute(self._commands(agents))
         self._task = self._environment.create_task(self._run(), "demo")
+
+    def _check_grids(self) -> None:
+        """A seed file or an older folder may have a market of the same name that is another one."""
+        for wanted in world.document().markets:
+            market = self._replica.registry.markets[wanted.name]
+            if (market.tick_e8, market.step_e8) != (exact(wanted.tick, E8, "tick"), exact(wanted.step, E8, "step")):
+                grid = f"tick {wanted.tick} and step {wanted.step}"
+                raise BadDocument(f"the demo's {wanted.name} has {grid}; here it has others")
 
     async def stop(self) -> None:
         """No more turns. What rests stays: the next start finds it."""
@@ -102,15 +115,13 @@ class Demo:
         return self._prices.ratio_ticks(100_000)
 
     def _submit(self, commands: bytes) -> None:
-        from bidhall.replica import NotReady, Overloaded
-
         self._waiting = True
         try:
             self._replica.submit(commands, self._done)
         except (Overloaded, NotReady):
             self._waiting = False  # people first; the next turn looks again
 
-    def _done(self, outcome: "Outcome") -> None:
+    def _done(self, outcome: Outcome) -> None:
         self._waiting = False
 
     async def _top_up(self) -> None:
@@ -157,6 +168,6 @@ def document_with(seed: SeedDocument | None) -> SeedDocument:
     )
 
 
-def _merged(first: list, second: list) -> list:  # type: ignore[type-arg]
+def _merged(first: list[Named], second: list[Named]) -> list[Named]:
     names = {item.name for item in first}
     return [*first, *(item for item in second if item.name not in names)]
