@@ -665,14 +665,13 @@ cdef class Exchange:
         if m.drained_update_id == m.update_id:
             return None
         memset(sides, 0, sizeof(sides))
-        compact_changes(m)
+        sort_changes(m)
         for i in range(m.changes_count):
             pair[0] = m.changes[i] >> 1
             index = level_at(s, &m.queues[m.changes[i] & 1], pair[0])
             pair[1] = s.levels[index].quantity_steps if index else 0
             put(&sides[m.changes[i] & 1], pair, 16)
-        m.changes_count = 0
-        m.span += 1
+        forget_changes(m)
         m.drained_update_id = m.update_id
         bids = array_of(sides[BID].data, sides[BID].size // 8, 8, np.int64).reshape(-1, 2)[::-1]
         asks = array_of(sides[ASK].data, sides[ASK].size // 8, 8, np.int64).reshape(-1, 2)

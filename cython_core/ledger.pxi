@@ -6,6 +6,7 @@
 # below is under 2^62; only lifetime totals need 128 bits.
 
 cdef enum:
+    CHANGES_MIN = 256
     RATE_ONE = 100000000         # 10^8: a fee rate of 100 %
     PERMIT_TRADE = 1
     PERMIT_DEPOSIT = 2
@@ -106,17 +107,16 @@ cdef inline uint8_t live_status(State* s, uint32_t slot) noexcept nogil:
 
 cdef inline void touch_book(State* s, Market* m, int side, Level* level) noexcept nogil:
     # A visible level is about to change or has: the command's update id, and the level for the next depth drain. A level
-    # is noted once a span; one that was closed and opened again is noted again, and the drain keeps it once.
+    # is noted once a span; one that was closed and opened again comes here again and is in the set already.
     if m.touched_sequence != s.sequence:
         m.touched_sequence = s.sequence
         m.update_id += 1
     if level.span == m.span or not s.tap_depth:
         return
     level.span = m.span
-    if unlikely(m.changes_count == m.changes_size):
+    if unlikely(m.changes_count * 2 >= m.changes_size):
         make_room_for_changes(m)
-    m.changes[m.changes_count] = level.price_ticks * 2 + side
-    m.changes_count += 1
+    note_change(m, level.price_ticks * 2 + side)
 
 
 cdef int compare_changes(const void* a, const void* b) noexcept nogil:
@@ -124,26 +124,48 @@ cdef int compare_changes(const void* a, const void* b) noexcept nogil:
     return (x > y) - (x < y)
 
 
-cdef void compact_changes(Market* m) noexcept nogil:
-    # Sorted by price, bids before asks at a price, each level once.
-    cdef uint32_t i, kept = 0
-    if m.changes_count == 0:
-        return
-    qsort(m.changes, m.changes_count, sizeof(int64_t), compare_changes)
-    for i in range(m.changes_count):
-        if kept == 0 or m.changes[i] != m.changes[kept - 1]:
-            m.changes[kept] = m.changes[i]
-            kept += 1
-    m.changes_count = kept
+cdef inline void note_change(Market* m, int64_t change) noexcept nogil:
+    # Into the set of changed levels: open addressed, 0 is a free place.
+    cdef uint32_t mask = m.changes_size - 1
+    cdef uint32_t i = <uint32_t>((<uint64_t>change * MIX_1) >> 32) & mask
+    while m.changes[i]:
+        if m.changes[i] == change:
+            return
+        i = (i + 1) & mask
+    m.changes[i] = change
+    m.changes_count += 1
 
 
 cdef void make_room_for_changes(Market* m) noexcept nogil:
-    # Nobody has drained for long: keep each level once, and grow only if the levels really are so many.
-    cdef size_t size = m.changes_size
-    compact_changes(m)
-    if m.changes_count * 2 >= m.changes_size:
-        m.changes = <int64_t*>grown(m.changes, &size, sizeof(int64_t))
-        m.changes_size = <uint32_t>size
+    # A set twice as large.
+    cdef uint32_t i, old_size = m.changes_size
+    cdef int64_t* old = m.changes
+    m.changes_size = old_size * 2 if old_size else CHANGES_MIN
+    m.changes = <int64_t*>calloc(m.changes_size, sizeof(int64_t))
+    CHECK(m.changes != NULL, "out of memory for the levels changed since the last drain")
+    m.changes_count = 0
+    for i in range(old_size):
+        if old[i]:
+            note_change(m, old[i])
+    free(old)
+
+
+cdef void sort_changes(Market* m) noexcept nogil:
+    # The set as a list at its front, by price, bids before asks at a price. Only forget_changes may follow.
+    cdef uint32_t i, kept = 0
+    for i in range(m.changes_size):
+        if m.changes[i]:
+            m.changes[kept] = m.changes[i]
+            kept += 1
+    if kept:
+        qsort(m.changes, kept, sizeof(int64_t), compare_changes)
+
+
+cdef void forget_changes(Market* m) noexcept nogil:
+    if m.changes_size:
+        memset(m.changes, 0, m.changes_size * sizeof(int64_t))
+    m.changes_count = 0
+    m.span += 1
 
 
 cdef void report_top(State* s, Market* m, uint32_t market) noexcept nogil:

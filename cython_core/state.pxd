@@ -176,7 +176,7 @@ cdef struct Market:
     uint64_t touched_sequence         # the command that last took an update id
     # taps: local, never part of the state
     TopRecord top                     # as reported last
-    int64_t* changes                  # price x 2 + side of every level changed since the last drain
+    int64_t* changes                  # a set: price x 2 + side of every level changed since the last drain
     uint32_t changes_count
     uint32_t changes_size
     uint32_t span                     # number of the open depth span
