@@ -21,7 +21,7 @@ run: $(VENV)/installed
 	$(BIN)/bidhall serve --demo $(ARGUMENTS)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(ARGUMENTS)
+	$(BIN)/python -m pytest -p no:benchmark -n auto --dist worksteal $(ARGUMENTS)
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m pytest benchmarks/ $(ARGUMENTS)
