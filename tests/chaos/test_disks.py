@@ -47,7 +47,7 @@ def _fill(disk: Path) -> Path:
 
 def _need_strace() -> None:
     if shutil.which("strace") is None:
-        pytest.skip("strace, which makes syncs fail, is not installed")
+        pytest.skip("no strace, which makes syncs fail: apt-get install strace")
     if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
         pytest.skip("strace may not trace here")
 

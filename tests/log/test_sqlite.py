@@ -400,7 +400,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(
 
 
 @pytest.mark.skipif(
-    shutil.which("strace") is None, reason="strace is not installed: the failing syscalls are not tried"
+    shutil.which("strace") is None, reason="no strace, so no failing system calls: apt-get install strace"
 )
 @pytest.mark.parametrize(
     ("call", "fault", "says"),
