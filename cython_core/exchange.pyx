@@ -29,8 +29,12 @@ include "memory.pxi"
 include "queues.pxi"
 include "orders.pxi"
 include "digests.pxi"
+include "icebergs.pxi"
 include "ledger.pxi"
+include "prevention.pxi"
 include "matching.pxi"
+include "setup.pxi"
+include "checks.pxi"
 include "commands.pxi"
 include "invariants.pxi"
 include "snapshot.pxi"
@@ -236,7 +240,7 @@ cdef class Exchange:
                 if len(writer) != 16:
                     raise ValueError("a writer's id is 16 bytes")
                 mark = find_writer(s, writer)
-                if mark != NULL and number <= mark.number:
+                if number <= (0 if mark == NULL else mark.number):
                     return None
                 if number != (1 if mark == NULL else mark.number + 1):
                     raise WriterGap(f"batch {number} after {0 if mark == NULL else mark.number}")
@@ -742,6 +746,13 @@ cdef class Exchange:
                 "bids": queues[0], "asks": queues[1], "above": queues[2], "below": queues[3]}
 
 
+cdef bint is_pair(const Command* c) noexcept nogil:
+    # A REPLACE and the PLACE that belongs to it.
+    return (c.legs == 2 and c[1].kind == COMMAND_PLACE and c[1].account == c.account and c[1].market == c.market
+            and c[1].legs <= 1 and c[1].deadline_ns == 0
+            and bidhall_read64(c[1].digest) == 0 and bidhall_read64(&c[1].digest[8]) == 0)
+
+
 cdef int check_batch(Py_buffer* view) except -1:
     # Known kinds and whole records, before anything is applied.
     cdef const Command* c = <const Command*>view.buf
@@ -749,6 +760,8 @@ cdef int check_batch(Py_buffer* view) except -1:
     if size % sizeof(Command):
         raise UnknownCommand(f"a batch of {view.len} bytes is no whole number of commands")
     for i in range(size // sizeof(Command)):
-        if not COMMAND_CONFIGURE <= c[i].kind <= COMMAND_RULES:
+        if not COMMAND_CONFIGURE <= c[i].kind <= COMMAND_REPLACE:
             raise UnknownCommand(f"command {i} of a batch has kind {c[i].kind}")
+        if c[i].kind == COMMAND_REPLACE and (i + 1 == size // sizeof(Command) or not is_pair(&c[i])):
+            raise UnknownCommand(f"command {i} of a batch replaces an order, and what follows is not its PLACE")
     return 0

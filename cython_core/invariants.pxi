@@ -8,8 +8,8 @@ cdef const char* audit_market(State* s, Market* m, i128* locked_base, i128* lock
     cdef Queue* q
     cdef Level* level
     cdef uint32_t index, slot, count, levels
-    cdef int64_t quantity, held
-    cdef uint32_t last
+    cdef int64_t quantity, hidden, held, prevented
+    cdef uint32_t last, icebergs = 0
     for i in range(QUEUES):
         q = &m.queues[i]
         index = q.best
@@ -19,7 +19,7 @@ cdef const char* audit_market(State* s, Market* m, i128* locked_base, i128* lock
             levels += 1
             slot = level.head
             count = 0
-            quantity = 0
+            quantity = hidden = 0
             last = 0
             while slot:
                 if s.orders[slot].remaining_steps <= 0:
@@ -40,17 +40,32 @@ cdef const char* audit_market(State* s, Market* m, i128* locked_base, i128* lock
                 else:
                     locked_base[0] += held
                 count += 1
-                quantity += s.orders[slot].remaining_steps
+                quantity += shown(s, slot)
+                hidden += s.orders[slot].remaining_steps - shown(s, slot) if i < ABOVE else 0
+                icebergs += i < ABOVE and is_iceberg(s, slot)
+                if is_iceberg(s, slot) and (s.extras[slot].shown_steps <= 0) != (i >= ABOVE):
+                    return b"an iceberg shows nothing on the book, or something off it"
+                if is_iceberg(s, slot) and s.extras[slot].shown_steps > smaller(s.extras[slot].iceberg_steps,
+                                                                               s.orders[slot].remaining_steps):
+                    return b"an iceberg shows more than it may"
+                prevented = s.extras[slot].prevented_steps if s.orders[slot].extras else 0
+                if (s.details[slot].quantity_steps - s.details[slot].executed_steps - prevented
+                        != s.orders[slot].remaining_steps):
+                    return b"an order's quantity is not what it has executed, prevented and left"
                 last = slot
                 slot = s.orders[slot].next
             orders[0] += count
             if count != level.orders or quantity != level.quantity_steps or last != level.tail or count == 0:
                 return b"a level's sums are wrong"
+            if i < ABOVE and hidden != s.hidden[index]:
+                return b"what a level's icebergs hide is wrong"
             index = level_after(s, q, level.price_ticks)
             if index and is_better(q, s.levels[index].price_ticks, level.price_ticks):
                 return b"levels are out of order"
         if levels != q.levels:
             return b"a queue's count of levels is wrong"
+    if icebergs != m.icebergs:
+        return b"a market's count of icebergs is wrong"
     if m.queues[BID].best and m.queues[ASK].best:
         if s.levels[m.queues[BID].best].price_ticks >= s.levels[m.queues[ASK].best].price_ticks:
             return b"the book is crossed"

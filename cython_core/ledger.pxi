@@ -194,8 +194,7 @@ cdef void report_top(State* s, Market* m, uint32_t market) noexcept nogil:
 
 
 cdef inline void retire(
-    State* s, Market* m, uint32_t slot, uint8_t status, uint8_t reason,
-    int64_t prevented_steps, uint64_t prevented_match_id
+    State* s, Market* m, uint32_t slot, uint8_t status, uint8_t reason
 ) noexcept nogil:
     # An order has ended: it is in no queue and holds nothing any more. Its last record goes to the done tap.
     cdef OrderRecord* r
@@ -207,8 +206,6 @@ cdef inline void retire(
         fill_record(s, m, slot, r)
         r.status = status
         r.reason = reason
-        r.prevented_steps = prevented_steps
-        r.prevented_match_id = prevented_match_id
     if s.orders[slot].desk:
         delist(s, slot)
     drop_order(s, slot)

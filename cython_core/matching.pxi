@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Matching: an order against the other side of its book, and the stops that its trades set off. RULES.md, "Matching" and
-# "Triggers", is the text; this is its only implementation in the kernel.
+# Matching: an order against the other side of its book, and the stops that its trades set off. What happens when it meets
+# its own is in prevention.pxi. RULES.md, "Matching" and "Triggers", is the text; this is its only implementation here.
 
 cdef enum Matched:       # how an order came out of the book
     MATCHED_OPEN = 0     # something remains
@@ -39,57 +39,6 @@ cdef inline uint8_t fill_flags(State* s, uint32_t slot, bint finished) noexcept 
     return 0 if is_market_kind(s.orders[slot].type) else FLAG_WORKING
 
 
-cdef void remove_maker(State* s, Market* m, int side, uint32_t slot, uint8_t status,
-                       int64_t prevented_steps, uint64_t prevented_match_id) noexcept nogil:
-    leave_queue(s, &m.queues[side], slot)
-    s.orders[slot].place = NOWHERE
-    retire(s, m, slot, status, REASON_NONE, prevented_steps, prevented_match_id)
-
-
-cdef void prevent_taker(State* s, Market* m, uint32_t taker, uint32_t maker,
-                        uint64_t match_id) noexcept nogil:
-    cdef Event* e
-    cdef int64_t rest = s.orders[taker].remaining_steps
-    s.orders[taker].remaining_steps = 0
-    e = emit_order(s, taker, EVENT_PREVENTED, STATUS_EXPIRED_IN_MATCH, FLAG_LAST)
-    e.price_ticks = s.orders[maker].price_ticks
-    e.quantity_steps = rest
-    e.prevented_match_id = match_id
-    e.other_order_id = s.orders[maker].order_id
-    e.other_account = s.orders[maker].account
-    retire(s, m, taker, STATUS_EXPIRED_IN_MATCH, REASON_NONE, rest, match_id)
-
-
-cdef void prevent_maker(State* s, Market* m, int side, uint64_t taker_id, uint32_t taker_account,
-                        uint32_t maker, uint64_t match_id) noexcept nogil:
-    cdef Event* e
-    cdef int64_t rest = s.orders[maker].remaining_steps
-    lock(s, m, maker, -1)
-    s.levels[s.orders[maker].level].quantity_steps -= rest
-    s.orders[maker].remaining_steps = 0
-    e = emit_order(s, maker, EVENT_PREVENTED, STATUS_EXPIRED_IN_MATCH, FLAG_LAST | FLAG_MAKER)
-    e.quantity_steps = rest
-    e.prevented_match_id = match_id
-    e.other_order_id = taker_id
-    e.other_account = taker_account
-    remove_maker(s, m, side, maker, STATUS_EXPIRED_IN_MATCH, rest, match_id)
-
-
-cdef bint prevent(State* s, Market* m, int side, uint32_t taker, uint32_t maker) noexcept nogil:
-    # The taker has met an order of its own account. True: the taker is gone.
-    cdef uint8_t mode = s.orders[taker].self_trade_prevention
-    cdef uint64_t match_id = m.next_prevented_match_id
-    cdef uint64_t taker_id = s.orders[taker].order_id
-    cdef uint32_t account = s.orders[taker].account
-    m.next_prevented_match_id += 1
-    if mode != STP_EXPIRE_MAKER:
-        prevent_taker(s, m, taker, maker, match_id)
-    if mode != STP_EXPIRE_TAKER:
-        touch_book(s, m, side, &s.levels[s.orders[maker].level])
-        prevent_maker(s, m, side, taker_id, account, maker, match_id)
-    return mode != STP_EXPIRE_MAKER
-
-
 cdef Matched match(State* s, Market* m, uint32_t slot) noexcept nogil:
     cdef Order* o = &s.orders[slot]
     cdef Detail* d = &s.details[slot]
@@ -105,6 +54,8 @@ cdef Matched match(State* s, Market* m, uint32_t slot) noexcept nogil:
     cdef Detail* md
     cdef uint32_t maker
     cdef bint taker_done, maker_done, is_short = False
+    cdef uint32_t group = group_of(s, o.account)
+    cdef Met met
     cdef Event* e
     while by_quote or o.remaining_steps:
         if q.best == 0:
@@ -117,14 +68,15 @@ cdef Matched match(State* s, Market* m, uint32_t slot) noexcept nogil:
         mo = &s.orders[maker]
         if mo.next:
             PREFETCH(&s.orders[mo.next])
-        if mo.account == o.account and o.self_trade_prevention != STP_NONE:
-            if prevent(s, m, side, slot, maker):
+        if o.self_trade_prevention != STP_NONE and is_own(s, o, group, mo):
+            met = meet(s, m, side, slot, maker, &quote_rest)
+            if met == MET_TAKER_GONE:
                 return MATCHED_PREVENTED
+            if met == MET_NO_MORE:
+                break
             continue
         unit = price * m.quote_factor
-        quantity = quote_rest // unit if by_quote else o.remaining_steps
-        if quantity > mo.remaining_steps:
-            quantity = mo.remaining_steps
+        quantity = smaller(quote_rest // unit if by_quote else o.remaining_steps, shown(s, maker))
         quote = unit * quantity
         if unlikely((quote if buys else quantity * m.step_units) > purse.free):
             quantity = purse.free // (unit if buys else m.step_units)
@@ -143,8 +95,7 @@ cdef Matched match(State* s, Market* m, uint32_t slot) noexcept nogil:
             taker_done = o.remaining_steps == 0
         d.executed_steps += quantity
         d.executed_quote_units += quote
-        mo.remaining_steps -= quantity
-        level.quantity_steps -= quantity
+        shorten(s, q, maker, quantity)
         maker_done = mo.remaining_steps == 0
         md = &s.details[maker]
         md.executed_steps += quantity
@@ -158,7 +109,7 @@ cdef Matched match(State* s, Market* m, uint32_t slot) noexcept nogil:
         m.next_trade_id += 1
         touch_book(s, m, side, level)
         if maker_done:
-            remove_maker(s, m, side, maker, STATUS_FILLED, 0, 0)
+            remove_maker(s, m, side, maker, STATUS_FILLED)
         if taker_done:
             return MATCHED_FILLED
         if is_short:
@@ -179,34 +130,44 @@ cdef inline void fill_trade(Event* e, Market* m, const Order* other, int64_t pri
 
 
 cdef bint is_fillable(State* s, Market* m, uint32_t slot) noexcept nogil:
-    # Can a FOK be filled wholly? Level by level where no order of its own account can stand in its way.
+    # Can a FOK be filled wholly? Level by level where no order of its own can stand in its way.
     cdef Order* o = &s.orders[slot]
     cdef Queue* q = &m.queues[ASK if o.side == SIDE_BUY else BID]
     cdef int64_t wanted = o.remaining_steps
-    cdef uint32_t index = q.best, at
-    cdef bint plain = o.self_trade_prevention == STP_NONE or s.accounts[o.account].first_desk == 0
-    while index and crosses(o.side, o.price_ticks, s.levels[index].price_ticks):
+    cdef uint32_t index = q.best
+    cdef uint32_t group = group_of(s, o.account)
+    cdef bint plain = (o.self_trade_prevention == STP_NONE
+                       or (group == 0 and s.accounts[o.account].first_desk == 0))
+    cdef bint is_blocked = False
+    while index and not is_blocked and crosses(o.side, o.price_ticks, s.levels[index].price_ticks):
         if plain:
-            wanted -= s.levels[index].quantity_steps
-            if wanted <= 0:
-                return True
+            wanted -= standing(s, m, index)
         else:
-            at = s.levels[index].head
-            while at:
-                if s.orders[at].account != o.account:
-                    wanted -= s.orders[at].remaining_steps
-                    if wanted <= 0:
-                        return True
-                elif o.self_trade_prevention != STP_EXPIRE_MAKER:
-                    return False
-                at = s.orders[at].next
+            wanted -= takeable(s, m, o, group, index, &is_blocked)
+        if wanted <= 0:
+            return True
         index = level_after(s, q, s.levels[index].price_ticks)
     return False
 
 
+cdef int64_t takeable(State* s, Market* m, const Order* o, uint32_t group, uint32_t index, bint* is_blocked) noexcept nogil:
+    # What a FOK could take at a level that may hold orders of its own; blocked: nothing beyond the first of them.
+    cdef uint32_t at = s.levels[index].head
+    cdef int64_t first_round = 0, all_others = 0
+    while at:
+        if not is_own(s, o, group, &s.orders[at]):
+            first_round += shown(s, at)
+            all_others += s.orders[at].remaining_steps
+        elif o.self_trade_prevention != STP_EXPIRE_MAKER:
+            is_blocked[0] = True
+            return first_round
+        at = s.orders[at].next
+    return all_others
+
+
 cdef void expire(State* s, Market* m, uint32_t slot, uint8_t reason) noexcept nogil:
     emit_order(s, slot, EVENT_EXPIRED, STATUS_EXPIRED, FLAG_LAST).reason = reason
-    retire(s, m, slot, STATUS_EXPIRED, reason, 0, 0)
+    retire(s, m, slot, STATUS_EXPIRED, reason)
 
 
 cdef void rest(State* s, Market* m, uint32_t slot) noexcept nogil:
@@ -214,7 +175,11 @@ cdef void rest(State* s, Market* m, uint32_t slot) noexcept nogil:
     cdef int side = BID if o.side == SIDE_BUY else ASK
     o.place = ON_BOOK
     lock(s, m, slot, 1)
+    if is_iceberg(s, slot):
+        surface(s, slot)
     join_queue(s, &m.queues[side], slot, o.price_ticks)
+    if is_iceberg(s, slot):
+        count_hidden(s, m, slot, 1)
     touch_book(s, m, side, &s.levels[o.level])
     if o.desk == 0:
         enlist(s, slot)
@@ -231,7 +196,7 @@ cdef void work(State* s, Market* m, uint32_t slot) noexcept nogil:
     if matched == MATCHED_PREVENTED:
         return
     if matched == MATCHED_FILLED:
-        retire(s, m, slot, STATUS_FILLED, REASON_NONE, 0, 0)
+        retire(s, m, slot, STATUS_FILLED, REASON_NONE)
     elif is_market_kind(o.type):
         expire(s, m, slot, REASON_INSUFFICIENT_LIQUIDITY)
     elif o.time_in_force == TIF_IOC:

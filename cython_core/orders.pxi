@@ -261,6 +261,11 @@ cdef void fill_record(State* s, Market* m, uint32_t slot, OrderRecord* r) noexce
     r.sequence = d.sequence
     memcpy(r.client_id, d.client_id, 36)
     r.locked_units = locked_by(s, m, slot)
+    if unlikely(o.extras != 0):
+        r.iceberg_steps = s.extras[slot].iceberg_steps
+        r.prevented_steps = s.extras[slot].prevented_steps
+        r.prevented_match_id = s.extras[slot].prevented_match_id
+        r.shown_steps = s.extras[slot].shown_steps
 
 
 cdef void fill_open_record(State* s, uint32_t slot, OrderRecord* r) noexcept nogil:

@@ -195,6 +195,18 @@ cdef void close_level(State* s, Queue* q, uint32_t index) noexcept nogil:
     s.level_free = index
 
 
+cdef inline int64_t shown(State* s, uint32_t slot) noexcept nogil:
+    # What an order adds to its level: all that remains, of an iceberg what it shows.
+    if unlikely(s.orders[slot].extras & EXTRA_ICEBERG):
+        return s.extras[slot].shown_steps
+    return s.orders[slot].remaining_steps
+
+
+cdef inline int64_t standing(State* s, const Market* m, uint32_t index) noexcept nogil:
+    # All that there is at a level of the book, shown and hidden.
+    return s.levels[index].quantity_steps + (s.hidden[index] if unlikely(m.icebergs != 0) else 0)
+
+
 cdef inline void join_queue(State* s, Queue* q, uint32_t slot, int64_t price) noexcept nogil:
     # Puts an order at the end of its price.
     cdef uint32_t index = open_level(s, q, price)
@@ -209,14 +221,14 @@ cdef inline void join_queue(State* s, Queue* q, uint32_t slot, int64_t price) no
         level.head = slot
     level.tail = slot
     level.orders += 1
-    level.quantity_steps += o.remaining_steps
+    level.quantity_steps += shown(s, slot)
 
 
 cdef inline void leave_queue(State* s, Queue* q, uint32_t slot) noexcept nogil:
     cdef Order* o = &s.orders[slot]
     cdef uint32_t index = o.level
     cdef Level* level = &s.levels[index]
-    level.quantity_steps -= o.remaining_steps
+    level.quantity_steps -= shown(s, slot)
     level.orders -= 1
     if level.orders == 0:
         close_level(s, q, index)

@@ -35,7 +35,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, 
 
 cdef enum:
     LAYOUT_VERSION = 1
-    RULES_VERSION = 1
+    RULES_VERSION = 2     # the newest these files know; RULES.md
     TEXT_BYTES = 36       # client ids and names: UTF-8, zero padded
     DIGEST_BYTES = 16
     NOTE_BYTES = 184      # payload of one NOTE record, from byte 8 on
@@ -58,6 +58,8 @@ cdef enum CommandKind:
     COMMAND_NOTE = 13           # opaque to the kernel: the registry's own entries; legs = records of the entry
     COMMAND_MARK = 14           # closes the open depth span of a market on every replica
     COMMAND_RULES = 15          # order_id = rules version to activate
+    COMMAND_KILL = 16           # account, market (0: all): every open order leaves; restriction 1: and it may trade no more
+    COMMAND_REPLACE = 17        # legs 2: a cancel (fields as CANCEL, flags = CommandFlag) and the PLACE that follows it
 
 cdef enum Side:
     SIDE_NONE = 0
@@ -134,7 +136,7 @@ cdef enum EventKind:
     EVENT_EXPIRED = 4        # by the rules (x=EXPIRED); reason says which
     EVENT_REPLACED = 5       # amended (x=REPLACED)
     EVENT_TRIGGERED = 6      # a stop order became active (x=NEW again, now working)
-    EVENT_PREVENTED = 7      # self-trade prevention took this order's rest (x=TRADE_PREVENTION)
+    EVENT_PREVENTED = 7      # self-trade prevention took this order's rest, or a part of it (x=TRADE_PREVENTION)
     EVENT_REJECTED = 8       # the command was refused, nothing changed; code says why
     EVENT_REPEATED = 9       # the digest was seen before: trade_id = sequence of the first, order_id and code = its result
     EVENT_BALANCE = 10       # deposit or withdrawal: asset, quantity_steps = signed units, executed_steps = free after,
@@ -147,6 +149,7 @@ cdef enum EventKind:
     EVENT_MARKED = 16        # market
     EVENT_CONFIGURED = 17
     EVENT_RULES = 18         # order_id = version now active
+    EVENT_KILLED = 19        # account, market (0: all), quantity_steps = orders that leave
 
 cdef enum EventFlag:
     FLAG_MAKER = 1           # this side was resting
@@ -156,6 +159,7 @@ cdef enum EventFlag:
 
 cdef enum CommandFlag:
     COMMAND_FLAG_NONE = 0
+    COMMAND_FLAG_ALLOW_FAILURE = 1   # REPLACE: place even if there was nothing to cancel
 
 # Why a command was refused. The protocol turns each into Binance's code and text.
 cdef enum Reject:
@@ -191,6 +195,11 @@ cdef enum Reject:
     REJECT_BAD_MARKET = 29              # tick x step is no whole number of quote units, or price x quantity may pass 2^62
     REJECT_NOT_CONFIGURED = 30
     REJECT_RULES = 31
+    REJECT_ICEBERG_PARTS = 32
+    REJECT_MAX_NUM_ICEBERG_ORDERS = 33
+    REJECT_MAX_POSITION = 34
+    REJECT_PERCENT_PRICE = 35
+    REJECT_NOT_ATTEMPTED = 36           # the PLACE behind a REPLACE that failed
 
 cdef packed struct Command:
     uint8_t kind
@@ -261,7 +270,8 @@ cdef packed struct MarketCommand:     # overlays Command
     uint8_t state                     # MarketState to start in
     uint8_t self_trade_prevention     # the default mode
     uint8_t self_trade_preventions    # allowed modes, bit (mode - 1)
-    uint8_t notional_flags            # bit 0: minimum applies to MARKET, bit 1: maximum applies to MARKET
+    uint8_t notional_flags            # bit 0: minimum applies to MARKET, bit 1: maximum applies to MARKET; bit 2, not
+                                      # looked at here: the API shows the multipliers as PERCENT_PRICE, not ..._BY_SIDE
     uint8_t amends_max                # MAX_NUM_ORDER_AMENDS
     uint16_t average_minutes          # 0..60, of the average price; 0: the last price
     uint32_t base_asset
@@ -282,10 +292,14 @@ cdef packed struct MarketCommand:     # overlays Command
     int32_t taker_rate_e8
     uint32_t orders_max               # MAX_NUM_ORDERS of an account in this market; 0: none
     uint32_t algo_orders_max          # MAX_NUM_ALGO_ORDERS; 0: none
-    uint32_t iceberg_orders_max
-    uint32_t iceberg_parts_max
-    int64_t position_units_max
-    uint8_t rest[24]
+    uint32_t iceberg_orders_max       # MAX_NUM_ICEBERG_ORDERS; 0: none
+    uint32_t iceberg_parts_max        # ICEBERG_PARTS; 0: 10,000
+    int64_t position_units_max        # MAX_POSITION; 0: none
+    uint32_t bid_multiplier_up_e4     # PERCENT_PRICE_BY_SIDE, in 1e-4 of the average price; 0: no bound
+    uint32_t bid_multiplier_down_e4
+    uint32_t ask_multiplier_up_e4
+    uint32_t ask_multiplier_down_e4
+    uint8_t rest[8]
 
 cdef packed struct Event:
     uint8_t kind
@@ -300,13 +314,13 @@ cdef packed struct Event:
     int32_t code                 # Reject
     int64_t price_ticks          # FILL: the trade's; else the order's
     int64_t quantity_steps       # FILL: the trade's; else the order's
-    int64_t quote_units          # FILL: price x quantity
+    int64_t quote_units          # FILL: price x quantity; PREVENTED: what was transferred
     int64_t executed_steps       # cumulative, of this order
     int64_t executed_quote_units # cumulative, of this order
     int64_t fee_units            # FILL: taken from what this side received
     uint64_t trade_id            # FILL: of the market, +1 each, from 1
     uint64_t other_order_id      # FILL, PREVENTED: the other side's
-    int64_t remaining_steps      # quantity - executed - prevented
+    int64_t remaining_steps      # quantity - executed - prevented, of an iceberg with what it hides
     uint64_t prevented_match_id
     uint32_t other_account
     uint32_t asset               # FILL: the fee's asset; BALANCE, ASSET: the asset
@@ -348,7 +362,7 @@ cdef packed struct OrderRecord:  # 224 bytes: an order as queries, replies and r
     uint8_t reserved
     uint8_t client_id[36]
     int64_t locked_units         # what it holds of the asset it pays with
-    uint8_t rest[8]
+    int64_t shown_steps          # of an iceberg on the book: what its level shows; else 0
 
 cdef packed struct TopRecord:    # 64 bytes: the best of a book after a command that changed it
     uint64_t sequence

@@ -5,14 +5,27 @@ The layouts are those of `records.pxd` (there with the meaning of every field); 
 talks to the kernel from Python uses this file. It must never hold logic: what a command does is in `RULES.md`.
 """
 
-from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from bidhall.core.enums import CancelRestriction as CancelRestriction
+from bidhall.core.enums import CommandFlag as CommandFlag
+from bidhall.core.enums import CommandKind as CommandKind
+from bidhall.core.enums import EventFlag as EventFlag
+from bidhall.core.enums import EventKind as EventKind
+from bidhall.core.enums import ExpiryReason as ExpiryReason
+from bidhall.core.enums import MarketState as MarketState
+from bidhall.core.enums import OrderStatus as OrderStatus
+from bidhall.core.enums import OrderType as OrderType
+from bidhall.core.enums import Reject as Reject
+from bidhall.core.enums import SelfTradePrevention as SelfTradePrevention
+from bidhall.core.enums import Side as Side
+from bidhall.core.enums import TimeInForce as TimeInForce
+
 LAYOUT_VERSION: Final = 1
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 TEXT_BYTES: Final = 36
 DIGEST_BYTES: Final = 16
 NOTE_BYTES: Final = 184
@@ -20,189 +33,6 @@ COMMAND_BYTES: Final = 192
 EVENT_BYTES: Final = 128
 ORDER_BYTES: Final = 224
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
-
-
-class CommandKind(IntEnum):
-    """What a command asks for."""
-
-    NONE = 0
-    CONFIGURE = 1
-    ASSET = 2
-    MARKET = 3
-    MARKET_STATE = 4
-    ACCOUNT = 5
-    ACCOUNT_CHANGE = 6
-    DEPOSIT = 7
-    WITHDRAW = 8
-    PLACE = 9
-    CANCEL = 10
-    CANCEL_ALL = 11
-    AMEND = 12
-    NOTE = 13
-    MARK = 14
-    RULES = 15
-
-
-class Side(IntEnum):
-    """Of an order."""
-
-    NONE = 0
-    BUY = 1
-    SELL = 2
-
-
-class OrderType(IntEnum):
-    """Of an order."""
-
-    NONE = 0
-    LIMIT = 1
-    MARKET = 2
-    LIMIT_MAKER = 3
-    STOP_LOSS = 4
-    STOP_LOSS_LIMIT = 5
-    TAKE_PROFIT = 6
-    TAKE_PROFIT_LIMIT = 7
-
-
-class TimeInForce(IntEnum):
-    """NONE for MARKET and LIMIT_MAKER; the API shows GTC."""
-
-    NONE = 0
-    GTC = 1
-    IOC = 2
-    FOK = 3
-
-
-class SelfTradePrevention(IntEnum):
-    """DEFAULT takes the market's."""
-
-    DEFAULT = 0
-    NONE = 1
-    EXPIRE_TAKER = 2
-    EXPIRE_MAKER = 3
-    EXPIRE_BOTH = 4
-    DECREMENT = 5
-    TRANSFER = 6
-
-
-class OrderStatus(IntEnum):
-    """Of an order, after an event."""
-
-    NONE = 0
-    NEW = 1
-    PARTIALLY_FILLED = 2
-    FILLED = 3
-    CANCELED = 4
-    EXPIRED = 5
-    EXPIRED_IN_MATCH = 6
-    REJECTED = 7
-    PENDING_NEW = 8
-
-
-class MarketState(IntEnum):
-    """Of a market."""
-
-    NONE = 0
-    TRADING = 1
-    HALT = 2
-    BREAK = 3
-    CANCEL_ONLY = 4
-    POST_ONLY = 5
-    AUCTION = 6
-    END_OF_DAY = 7
-
-
-class CancelRestriction(IntEnum):
-    """When a cancel may succeed."""
-
-    NONE = 0
-    ONLY_NEW = 1
-    ONLY_PARTIALLY_FILLED = 2
-
-
-class ExpiryReason(IntEnum):
-    """Why the rules took an order."""
-
-    NONE = 0
-    REJECTED = 1
-    EXCHANGE_CANCELED = 2
-    OCO_TRIGGER = 3
-    OTO_PHASE_ONE_EXPIRED = 4
-    UNFILLED_IOC_QUANTITY_EXPIRED = 5
-    UNFILLED_FOK_ORDER_EXPIRED = 6
-    INSUFFICIENT_LIQUIDITY = 7
-    EXECUTION_RULE_PRICE_RANGE_EXCEEDED = 8
-
-
-class EventKind(IntEnum):
-    """What happened."""
-
-    NONE = 0
-    ACCEPTED = 1
-    FILL = 2
-    CANCELED = 3
-    EXPIRED = 4
-    REPLACED = 5
-    TRIGGERED = 6
-    PREVENTED = 7
-    REJECTED = 8
-    REPEATED = 9
-    BALANCE = 10
-    ASSET = 11
-    MARKET = 12
-    MARKET_STATE = 13
-    ACCOUNT = 14
-    NOTED = 15
-    MARKED = 16
-    CONFIGURED = 17
-    RULES = 18
-
-
-class EventFlag(IntFlag):
-    """Bits of Event.flags."""
-
-    MAKER = 1
-    BUY = 2
-    WORKING = 4
-    LAST = 8
-
-
-class Reject(IntEnum):
-    """Why a command was refused."""
-
-    NONE = 0
-    MALFORMED = 1
-    UNKNOWN_ACCOUNT = 2
-    ACCOUNT_CLOSED = 3
-    UNKNOWN_MARKET = 4
-    MARKET_CLOSED = 5
-    SELF_TRADE_PREVENTION = 6
-    PRICE_FILTER = 7
-    LOT_SIZE = 8
-    MARKET_LOT_SIZE = 9
-    NOTIONAL = 10
-    MAX_NUM_ORDERS = 11
-    MAX_NUM_ALGO_ORDERS = 12
-    DUPLICATE_CLIENT_ID = 13
-    WOULD_TRIGGER = 14
-    WOULD_MATCH = 15
-    INSUFFICIENT_BALANCE = 16
-    BOOK_FULL = 17
-    UNKNOWN_ORDER = 18
-    CANCEL_RESTRICTED = 19
-    AMEND_NO_CHANGE = 20
-    AMEND_INCREASE = 21
-    AMEND_LIMIT = 22
-    DEADLINE = 23
-    BUSY = 24
-    UNKNOWN_ASSET = 25
-    SUPPLY = 26
-    LIMIT = 27
-    DUPLICATE_NAME = 28
-    BAD_MARKET = 29
-    NOT_CONFIGURED = 30
-    RULES = 31
-
 
 COMMAND_FIELDS = (
     ("kind", "u1"),
@@ -298,7 +128,7 @@ ORDER_FIELDS = (
     ("reserved", "u1"),
     ("client_id", "S36"),
     ("locked_units", "i8"),
-    ("rest", "V8"),
+    ("shown_steps", "i8"),
 )
 
 TOP_FIELDS = (
@@ -350,7 +180,11 @@ MARKET_FIELDS = (
     ("iceberg_orders_max", "u4"),
     ("iceberg_parts_max", "u4"),
     ("position_units_max", "i8"),
-    ("rest", "V24"),
+    ("bid_multiplier_up_e4", "u4"),
+    ("bid_multiplier_down_e4", "u4"),
+    ("ask_multiplier_up_e4", "u4"),
+    ("ask_multiplier_down_e4", "u4"),
+    ("rest", "V8"),
 )
 
 ACCOUNT_FIELDS = (
@@ -521,7 +355,7 @@ class OrderRow(NamedTuple):
     reserved: int
     client_id: bytes
     locked_units: int
-    rest: bytes
+    shown_steps: int
 
 
 class TopRow(NamedTuple):
@@ -562,11 +396,12 @@ def configure(
     digests_max: int = 1 << 18,
     writers_max: int = 1024,
     seed: int = 0,
+    rules_version: int = RULES_VERSION,
 ) -> bytes:
     """The first command of a log: its limits. `seed` keys the kernel's hash tables."""
     return CONFIGURE_STRUCT.pack(
         CommandKind.CONFIGURE, b"", accounts_max, orders_max, assets_max, markets_max, digests_max, writers_max, seed,
-        RULES_VERSION, b"",
+        rules_version, b"",
     )
 
 
@@ -615,6 +450,13 @@ def market(
     taker_rate_e8: int = 100_000,
     orders_max: int = 200,
     algo_orders_max: int = 5,
+    iceberg_orders_max: int = 0,
+    iceberg_parts_max: int = 0,
+    position_units_max: int = 0,
+    bid_multiplier_up_e4: int = 0,
+    bid_multiplier_down_e4: int = 0,
+    ask_multiplier_up_e4: int = 0,
+    ask_multiplier_down_e4: int = 0,
     amends_max: int = 10,
     self_trade_prevention: int = SelfTradePrevention.EXPIRE_MAKER,
     self_trade_preventions: int = 0b1111,
@@ -627,7 +469,8 @@ def market(
         quantity_steps_min, quantity_steps_max, market_quantity_steps_min,
         quantity_steps_max if market_quantity_steps_max is None else market_quantity_steps_max,
         name, market_step_steps, notional_units_min, notional_units_max, maker_rate_e8, taker_rate_e8,
-        orders_max, algo_orders_max, 0, 0, 0, b"",
+        orders_max, algo_orders_max, iceberg_orders_max, iceberg_parts_max, position_units_max,
+        bid_multiplier_up_e4, bid_multiplier_down_e4, ask_multiplier_up_e4, ask_multiplier_down_e4, b"",
     )
 
 
@@ -640,11 +483,14 @@ def command(
     side: int = 0,
     time_in_force: int = 0,
     self_trade_prevention: int = 0,
+    flags: int = 0,
+    legs: int = 1,
     restriction: int = 0,
     price_ticks: int = 0,
     quantity_steps: int = 0,
     stop_price_ticks: int = 0,
     quote_quantity_units: int = 0,
+    iceberg_steps: int = 0,
     order_id: int = 0,
     deadline_ns: int = 0,
     digest: bytes = NO_DIGEST,
@@ -655,8 +501,8 @@ def command(
 ) -> bytes:
     """Any command of the common layout, field by field."""
     return COMMAND_STRUCT.pack(
-        kind, type, side, time_in_force, self_trade_prevention, 0, 1, restriction, account, market, price_ticks,
-        quantity_steps, stop_price_ticks, quote_quantity_units, 0, order_id, deadline_ns, digest, client_id,
+        kind, type, side, time_in_force, self_trade_prevention, flags, legs, restriction, account, market, price_ticks,
+        quantity_steps, stop_price_ticks, quote_quantity_units, iceberg_steps, order_id, deadline_ns, digest, client_id,
         strategy_type, other_client_id, 0, strategy_id, 0, 0, 0, 0, 0, 0,
     )
 
@@ -692,11 +538,12 @@ def place(
     digest: bytes = NO_DIGEST,
     strategy_id: int = 0,
     strategy_type: int = 0,
+    iceberg_steps: int = 0,
 ) -> bytes:
     """A new order."""
     return COMMAND_STRUCT.pack(
         CommandKind.PLACE, type, side, time_in_force, self_trade_prevention, 0, 1, 0, account, market, price_ticks,
-        quantity_steps, stop_price_ticks, quote_quantity_units, 0, 0, deadline_ns, digest, client_id,
+        quantity_steps, stop_price_ticks, quote_quantity_units, iceberg_steps, 0, deadline_ns, digest, client_id,
         strategy_type, b"", 0, strategy_id, 0, 0, 0, 0, 0, 0,
     )
 
@@ -743,6 +590,39 @@ def amend(
         CommandKind.AMEND, account=account, market=market, order_id=order_id, client_id=client_id,
         quantity_steps=quantity_steps, other_client_id=other_client_id, deadline_ns=deadline_ns, digest=digest,
     )
+
+
+def kill(account: int, market: int = 0, *, close: bool = False, digest: bytes = NO_DIGEST) -> bytes:
+    """Expires every open order of an account (in one market, or in all); `close`: and it may trade no more."""
+    return command(CommandKind.KILL, account=account, market=market, restriction=int(close), digest=digest)
+
+
+def replace(
+    account: int,
+    market: int,
+    new: bytes,
+    *,
+    order_id: int = 0,
+    client_id: bytes = b"",
+    other_client_id: bytes = b"",
+    restriction: int = 0,
+    allow_failure: bool = False,
+    deadline_ns: int = 0,
+    digest: bytes = NO_DIGEST,
+) -> bytes:
+    """Two records: cancels an order as `cancel` does and places `new` (of `place`, without deadline and digest)."""
+    flags = CommandFlag.ALLOW_FAILURE if allow_failure else CommandFlag.NONE
+    first = command(
+        CommandKind.REPLACE, flags=flags, legs=2, account=account, market=market, order_id=order_id,
+        client_id=client_id, other_client_id=other_client_id, restriction=restriction, deadline_ns=deadline_ns,
+        digest=digest,
+    )
+    return first + new
+
+
+def rules(version: int) -> bytes:
+    """Activates a version of the rules."""
+    return command(CommandKind.RULES, order_id=version)
 
 
 def mark(market: int) -> bytes:

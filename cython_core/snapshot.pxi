@@ -55,6 +55,7 @@ cdef packed struct MarketImage:
 cdef packed struct OrderImage:
     Order order
     Detail detail
+    Extra extra              # all 0 where the order has none
 
 
 cdef struct Sink:
@@ -100,6 +101,10 @@ cdef void describe_market(Market* m, MarketCommand* c) noexcept nogil:
     c.iceberg_orders_max = m.iceberg_orders_max
     c.iceberg_parts_max = m.iceberg_parts_max
     c.position_units_max = m.position_units_max
+    c.bid_multiplier_up_e4 = m.bid_multiplier_up_e4
+    c.bid_multiplier_down_e4 = m.bid_multiplier_down_e4
+    c.ask_multiplier_up_e4 = m.ask_multiplier_up_e4
+    c.ask_multiplier_down_e4 = m.ask_multiplier_down_e4
 
 
 cdef void describe_limits(State* s, ConfigureCommand* c) noexcept nogil:
@@ -146,6 +151,10 @@ cdef uint64_t put_queue(State* s, Queue* q, Sink* sink) noexcept nogil:
         while slot:
             image.order = s.orders[slot]
             image.detail = s.details[slot]
+            if image.order.extras:
+                image.extra = s.extras[slot]
+            else:
+                memset(&image.extra, 0, sizeof(Extra))
             image.order.next = image.order.prev = image.order.level = 0
             image.order.desk = image.order.desk_next = image.order.desk_prev = 0
             put(sink, &image, sizeof(OrderImage))
@@ -258,7 +267,11 @@ cdef bint take_orders(State* s, Market* m, uint32_t market, int queue, uint64_t 
         slot = new_order(s)
         s.orders[slot] = image.order
         s.details[slot] = image.detail
+        if image.order.extras:
+            s.extras[slot] = image.extra
         join_queue(s, &m.queues[queue], slot, image.detail.stop_price_ticks if queue >= ABOVE else image.order.price_ticks)
+        if queue < ABOVE and is_iceberg(s, slot):
+            count_hidden(s, m, slot, 1)
         if taken[0] == s.triggered_size:
             s.triggered = <Triggered*>grown(s.triggered, &s.triggered_size, sizeof(Triggered))
         s.triggered[taken[0]].slot = slot

@@ -29,6 +29,10 @@ cdef enum:
     WRITERS_EARLY = 64       # room in the writer table until CONFIGURE sets it: a log's first hello comes before
     WRITERS_MOST = 1 << 16   # what CONFIGURE may set
 
+cdef enum Follow:    # what becomes of the PLACE behind a REPLACE
+    FOLLOW_ALONE = 0         # it goes its way, as one that stands alone
+    FOLLOW_NOT_ATTEMPTED = 1
+
 cdef enum Place:     # where an order is
     NOWHERE = 0      # being matched, or between its trigger queue and the book
     ON_BOOK = 1
@@ -85,7 +89,8 @@ cdef struct Order:          # 64 bytes: what matching reads
     uint8_t triggered
     uint8_t has_client_id   # saves looking at the detail
     uint16_t market
-    uint16_t reserved
+    uint8_t extras          # ExtraFlag: whether it has an Extra, and for what
+    uint8_t reserved
 
 cdef struct Detail:         # 128 bytes: the rest of an order, same index; the first line is what trading changes
     int64_t quantity_steps
@@ -102,9 +107,19 @@ cdef struct Detail:         # 128 bytes: the rest of an order, same index; the f
     uint32_t strategy_type
     uint64_t reserved
 
+cdef enum ExtraFlag:
+    EXTRA_ICEBERG = 1
+    EXTRA_PREVENTED = 2
+
+cdef struct Extra:          # 32 bytes, same index as the order: of few orders, so that the others pay nothing for it
+    int64_t iceberg_steps   # 0: no iceberg
+    int64_t shown_steps     # of an iceberg on the book: what its level counts
+    int64_t prevented_steps
+    uint64_t prevented_match_id  # the last
+
 cdef struct Level:          # 32 bytes: the orders at one price of one queue
     int64_t price_ticks
-    int64_t quantity_steps  # sum of what remains of them
+    int64_t quantity_steps  # sum of what remains of them; of icebergs what they show (the rest: State.hidden)
     uint32_t head           # oldest
     uint32_t tail
     uint32_t orders
@@ -159,6 +174,10 @@ cdef struct Market:
     uint32_t iceberg_orders_max
     uint32_t iceberg_parts_max
     int64_t position_units_max
+    uint32_t bid_multiplier_up_e4
+    uint32_t bid_multiplier_down_e4
+    uint32_t ask_multiplier_up_e4
+    uint32_t ask_multiplier_down_e4
     int64_t average_minutes
     # what changes
     Queue queues[4]
@@ -166,6 +185,7 @@ cdef struct Market:
     uint64_t next_trade_id
     uint64_t next_prevented_match_id
     uint64_t update_id
+    uint32_t icebergs                 # on the book
     AverageSlot average[64]           # by slot mod 64
     int64_t average_slot              # the slot the two sums stand at
     i128 average_price_steps          # sums over the last average_minutes slots
@@ -213,6 +233,7 @@ cdef struct State:
     uint32_t writers_max
     uint64_t seed
     uint32_t rules
+    uint8_t follow          # Follow, between the two records of a REPLACE
     # counters
     int64_t time_ns
     int64_t minute          # kernel time / 60 s
@@ -232,7 +253,9 @@ cdef struct State:
     Desk* desks
     Order* orders
     Detail* details
+    Extra* extras
     Level* levels
+    int64_t* hidden         # by level: what its icebergs do not show
     Node* nodes
     uint32_t desk_free      # heads of the free lists, and how far each arena has been used
     uint32_t desk_used

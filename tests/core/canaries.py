@@ -131,13 +131,13 @@ class IocRests(ModelExchange):
 class ExpireBothSparesTheMaker(ModelExchange):
     """EXPIRE_BOTH does what EXPIRE_TAKER does."""
 
-    def prevent(self, market: Market, taker: Order, maker: Order) -> None:
-        if taker.self_trade_prevention == Mode.EXPIRE_BOTH:
-            taker.self_trade_prevention = Mode.EXPIRE_TAKER
-            super().prevent(market, taker, maker)
-            taker.self_trade_prevention = Mode.EXPIRE_BOTH
-            return
-        super().prevent(market, taker, maker)
+    def prevent(self, market: Market, taker: Order, maker: Order) -> bool:
+        if taker.self_trade_prevention != Mode.EXPIRE_BOTH:
+            return super().prevent(market, taker, maker)
+        taker.self_trade_prevention = Mode.EXPIRE_TAKER
+        goes_on = super().prevent(market, taker, maker)
+        taker.self_trade_prevention = Mode.EXPIRE_BOTH
+        return goes_on
 
 
 class MakersModeCounts(ModelExchange):
@@ -250,6 +250,13 @@ class AverageOfOneMinuteMore(ModelExchange):
         market.average_minutes += 1
         try:
             super().check_notional_of_market_order(market, command)
+        finally:
+            market.average_minutes -= 1
+
+    def check_percent_price(self, market: Market, command: Command) -> None:
+        market.average_minutes += 1
+        try:
+            super().check_percent_price(market, command)
         finally:
             market.average_minutes -= 1
 

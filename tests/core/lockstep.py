@@ -12,7 +12,8 @@ from tests.model import Broken, ModelExchange, UnknownCommand, WriterGap
 from tests.model.histories import Batch, History
 from tests.model.records import COMMAND, EVENT, ORDER, ORDER_FIELDS, POSITION, TOP, Command, Event, Position, Top
 
-DONE_FIELDS = (*ORDER_FIELDS[:-2], "reserved", *ORDER_FIELDS[-2:])
+DONE_FIELDS = (*ORDER_FIELDS[:-3], "reserved", *ORDER_FIELDS[-3:])
+BOOK_LEVELS_MAX = 1 << 20
 UNKNOWN = (UnknownCommand, bidhall.core.UnknownCommand)
 GAP = (WriterGap, bidhall.core.WriterGap)
 
@@ -26,6 +27,7 @@ class Subject(Protocol):
 
     def apply(self, *batch: Any) -> Any: ...
     def dump(self) -> dict[str, Any]: ...
+    def depth(self, market: int, levels: int) -> Any: ...
     def audit(self) -> None: ...
     def watch(self, account: int, on: bool) -> None: ...
 
@@ -142,9 +144,19 @@ class Lockstep:
         return "repeat" if events is None else events
 
     def compare_dumps(self) -> None:
-        theirs, ours = self.subject.dump(), self.twin.dump()
+        theirs, ours = self.whole_state(self.subject), self.whole_state(self.twin)
         if theirs != ours:
             raise Difference("\n".join(tell_dump(theirs, ours)[:40]))
+
+    def whole_state(self, subject: Any) -> dict[str, Any]:
+        """A dump, the rules in force, and what the books show to everybody."""
+        state: dict[str, Any] = subject.dump() | {"rules": subject.rules}
+        if isinstance(subject, ModelExchange):
+            books = [(market.levels(market.bids), market.levels(market.asks)) for market in subject.markets.values()]
+        else:
+            sides = [subject.depth(number, BOOK_LEVELS_MAX)[1:] for number in range(1, subject.market_count + 1)]
+            books = [tuple([tuple(level) for level in side.tolist()] for side in pair) for pair in sides]
+        return state | {"books": books}
 
     def audit(self) -> None:
         self.twin.audit()
@@ -159,10 +171,11 @@ def run_history(
     audit_every: int = 0,
     batch_commands: int | None = None,
     each: Callable[[Lockstep], None] | None = None,
+    plan: str | None = None,
 ) -> Lockstep:
     """One seeded history on both; a Difference names seed, batch and the commands of that batch."""
     lockstep = Lockstep(subject)
-    history = History(seed, lockstep.twin, batch_commands)
+    history = History(seed, lockstep.twin, batch_commands, plan)
     while lockstep.twin.sequence < commands and lockstep.batches < 2 * commands:
         batch = history.batch()
         first = lockstep.twin.sequence + 1

@@ -34,7 +34,8 @@ def told(event: Event) -> str:
         verb = "gives" if event.flags & Flag.MAKER else "takes"
         return f"{number} {verb} {trade}" + (", filled" if event.flags & Flag.LAST else "")
     if kind == EventKind.PREVENTED:
-        return f"{number} prevented {trade}"
+        rest = "" if event.flags & Flag.LAST else f", {event.remaining_steps} left"
+        return f"{number} prevented {trade}" + (f" for {event.quote_units}" if event.quote_units else "") + rest
     if kind == EventKind.EXPIRED:
         return f"{number} expired {name_of(Reason, event.reason)}, {event.remaining_steps} left"
     if kind == EventKind.CANCELED:
@@ -49,11 +50,15 @@ def told(event: Event) -> str:
         return f"repeats {event.trade_id}: {number} {name_of(Reject, event.code)}"
     if kind == EventKind.BALANCE:
         return f"balance {event.quantity_steps:+d}: {event.executed_steps} free, {event.executed_quote_units} locked"
+    if kind == EventKind.KILLED:
+        return f"killed {event.quantity_steps}"
     return name_of(EventKind, kind).lower()
 
 
 class Stage:
     """One exchange, its market, and words for them."""
+
+    rules = 1  # the version in which `open` begins
 
     def __init__(self, exchange: Any) -> None:
         self.exchange = exchange
@@ -62,7 +67,7 @@ class Stage:
 
     def open(self, **market: int) -> "Stage":
         """The usual world; `market` changes fields of its market."""
-        self.do(commands.configure(), commands.asset(b"BASE", 0), commands.asset(b"QUOTE", 0))
+        self.do(commands.configure(rules_version=self.rules), commands.asset(b"BASE", 0), commands.asset(b"QUOTE", 0))
         for _ in NAMES:
             self.do(commands.account())
         for account in NAMES.values():
@@ -141,8 +146,10 @@ class Stage:
         book(\"\"\"
             sell 102: 4@bob
             sell 101: 3@ann 2@bob
-            buy  100: 5@cyd
+            buy  100: 5@cyd 2/9@dan
         \"\"\")
+
+        2/9 is an iceberg that shows 2 of 9.
         """
         lines = lines_of(drawing)
         sells = [line for line in lines if line.startswith("sell")]
@@ -151,7 +158,9 @@ class Stage:
             side, price, orders = re.fullmatch(r"(sell|buy) (\d+): (.*)", line).groups()  # type: ignore[union-attr]
             for order in orders.split():
                 quantity, name = order.split("@")
-                told = self.limit(NAMES[name], SELL if side == "sell" else BUY, int(quantity), int(price))
+                *shown, whole = quantity.split("/")
+                fields = {"iceberg_steps": int(shown[0])} if shown else {}
+                told = self.limit(NAMES[name], SELL if side == "sell" else BUY, int(whole), int(price), **fields)
                 assert len(told) == 1, f"{line} does not rest: {told}"
 
     def drawn(self) -> list[str]:
@@ -165,13 +174,18 @@ class Stage:
             lines |= {f"{word} {price}:": "" for price in prices}
             for order in orders:
                 left = order["quantity_steps"] - order["executed_steps"] - order["prevented_steps"]
-                lines[f"{word} {order['price_ticks']}:"] += f" {left}@{names[order['account']]}"
+                shown = f"{order['shown_steps']}/" if order["iceberg_steps"] else ""
+                lines[f"{word} {order['price_ticks']}:"] += f" {shown}{left}@{names[order['account']]}"
         return [start + orders for start, orders in lines.items()]
 
     def shows(self, drawing: str) -> bool:
         """Whether the book is as drawn."""
         assert self.drawn() == lines_of(drawing)
         return True
+
+    def group(self, *accounts: int, number: int = 1) -> None:
+        """Puts accounts into one trade group."""
+        self.do(*[commands.account_change(account, trade_group=number) for account in accounts])
 
     # State.
 
@@ -183,6 +197,31 @@ class Stage:
     def last(self, kind: int) -> Event:
         """The last event of a kind in the last batch."""
         return [event for event in self.events if event.kind == kind][-1]
+
+    def done(self) -> list[dict[str, Any]]:
+        """The orders that left in the last batch."""
+        if isinstance(self.exchange, ModelExchange):
+            return self.exchange.done
+        rows = self.exchange.done()
+        return [dict(zip(rows.dtype.names, row, strict=True)) for row in rows.tolist()]
+
+    def tops(self) -> list[tuple[int, ...]]:
+        """Best prices that changed in the last batch: rows of a Top."""
+        rows = self.exchange.tops
+        return [tuple(row) for row in (rows if isinstance(rows, list) else rows().tolist())]
+
+    def positions(self) -> list[tuple[int, ...]]:
+        """What the watched accounts have after the last batch: rows of a Position."""
+        rows = self.exchange.positions
+        return [tuple(row) for row in (rows if isinstance(rows, list) else rows().tolist())]
+
+    def levels(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """What everybody sees of the book: price and quantity of its levels, bids and asks, the best first."""
+        if isinstance(self.exchange, ModelExchange):
+            market = self.exchange.markets[1]
+            return market.levels(market.bids), market.levels(market.asks)
+        _, bids, asks = self.exchange.depth(1, 1000)
+        return [tuple(level) for level in bids.tolist()], [tuple(level) for level in asks.tolist()]
 
     def waiting(self) -> list[int]:
         """Ids of the orders that wait for a trigger, the next to trigger first: above, then below."""

@@ -3,10 +3,12 @@
 
 import pytest
 
-from tests.core.canaries import CANARIES, FeesRoundUp
+from tests.core import canaries, canaries_of_version_2
+from tests.core.canaries import FeesRoundUp
 from tests.core.lockstep import Difference, run_history
 from tests.model import ModelExchange
 
+CANARIES = [*canaries.CANARIES, *canaries_of_version_2.CANARIES]
 SEEDS = range(60)
 COMMANDS = 600
 

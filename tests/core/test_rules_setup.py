@@ -24,9 +24,11 @@ def test_limits_have_limits(bare: Stage, name: str) -> None:
     assert bare.do(commands.mark(1)) == ["refused NOT_CONFIGURED"]
 
 
-def test_limits_are_for_rules_version_1(bare: Stage) -> None:
-    raw = [commands.configure(rules_version=version) for version in (0, 2, 1)]
-    assert bare.do(*raw) == ["refused MALFORMED", "refused MALFORMED", "configured"]
+@pytest.mark.parametrize("version", [1, 2])
+def test_limits_are_for_rules_version_1_or_2(bare: Stage, version: int) -> None:
+    raw = [commands.configure(rules_version=number) for number in (0, 3, 2**32 - 1, version)]
+    assert bare.do(*raw) == ["refused MALFORMED"] * 3 + ["configured"]
+    assert bare.exchange.rules == version
 
 
 def test_an_asset_has_a_new_name_and_at_most_8_decimals(bare: Stage) -> None:
@@ -247,9 +249,13 @@ def test_what_was_withdrawn_may_come_again(bare: Stage) -> None:
     assert (asset["deposited"], asset["withdrawn"]) == (3 * 2**62, 3 * 2**62)
 
 
-def test_rules_version_1_may_be_activated(stage: Stage) -> None:
-    assert stage.do(*[commands.rules(version) for version in (1, 0, 2, 2**63)]) == ["rules"] + ["refused RULES"] * 3
-    assert stage.events[0].order_id == 1
+def test_rules_go_up_and_never_down(stage: Stage) -> None:
+    begun = stage.rules
+    asked = [begun, 0, 3, 2**63, 2, 2, 1]
+    told = stage.do(*[commands.rules(version) for version in asked])
+    assert told == ["rules"] + ["refused RULES"] * 3 + ["rules"] * 2 + ["refused RULES"]
+    assert [event.order_id for event in stage.events] == [begun, 0, 0, 0, 2, 2, 0]
+    assert stage.exchange.rules == 2
 
 
 def test_a_mark_needs_a_market(stage: Stage) -> None:

@@ -16,7 +16,8 @@ accounts = st.integers(1, 3)
 sides = st.integers(1, 2)
 prices = st.integers(96, 105)
 quantities = st.integers(1, 6)
-modes = st.integers(0, 4)
+modes = st.integers(0, 6)
+hidden = st.sampled_from([0, 0, 1, 2, 3])  # what an iceberg shows; 0: it is none
 names = st.sampled_from([b"", b"a", b"b"])
 numbers = st.one_of(st.integers(-2, 120), st.sampled_from([2**31, 2**42, 2**62 - 1, 2**62, 2**63 - 1, -(2**63)]))
 
@@ -39,11 +40,25 @@ class KernelAndTwin(RuleBasedStateMachine):
     def accepted(self, *raw: bytes) -> list[int]:
         return [event.order_id for event in self.do(*raw) if event.kind == EventKind.ACCEPTED]
 
-    @initialize(fee=st.sampled_from([0, 10**5, 10**7]), orders_max=st.sampled_from([0, 4]), minutes=st.integers(0, 2))
-    def world(self, fee: int, orders_max: int, minutes: int) -> None:
-        self.do(commands.configure(orders_max=12, digests_max=3), commands.asset(b"A", 0), commands.asset(b"B", 2))
-        for account in (1, 2, 3):
-            self.do(commands.account(), commands.deposit(account, 1, 60), commands.deposit(account, 2, 9_000 * 100))
+    @initialize(
+        fee=st.sampled_from([0, 10**5, 10**7]),
+        orders_max=st.sampled_from([0, 4]),
+        minutes=st.integers(0, 2),
+        groups=st.lists(st.integers(0, 1), min_size=3, max_size=3),
+        limited=st.booleans(),
+        version=st.sampled_from([1, 2, 2, 2]),
+    )
+    def world(self, fee: int, orders_max: int, minutes: int, groups: list[int], limited: bool, version: int) -> None:
+        limits = {"orders_max": 12, "digests_max": 3, "rules_version": version}
+        filters = {"iceberg_orders_max": 2, "iceberg_parts_max": 3, "position_units_max": 75} if limited else {}
+        filters |= {"bid_multiplier_up_e4": 10_300, "ask_multiplier_down_e4": 9_700} if limited else {}
+        self.do(commands.configure(**limits), commands.asset(b"A", 0), commands.asset(b"B", 2))
+        for account, group in enumerate(groups, 1):
+            self.do(
+                commands.account(trade_group=group),
+                commands.deposit(account, 1, 60),
+                commands.deposit(account, 2, 9_000 * 100),
+            )
         for name in (b"M", b"N"):
             self.do(
                 commands.market(
@@ -57,6 +72,8 @@ class KernelAndTwin(RuleBasedStateMachine):
                     average_minutes=minutes,
                     notional_units_min=100,
                     algo_orders_max=3,
+                    self_trade_preventions=63 if version == 2 else 15,
+                    **filters,
                 )
             )
         self.lockstep.watch(2)
@@ -71,6 +88,7 @@ class KernelAndTwin(RuleBasedStateMachine):
         time_in_force=st.sampled_from([1, 1, 1, 2, 3]),
         mode=modes,
         name=names,
+        shown=hidden,
     )
     def limit(
         self,
@@ -82,22 +100,65 @@ class KernelAndTwin(RuleBasedStateMachine):
         time_in_force: int,
         mode: int,
         name: bytes,
+        shown: int,
     ) -> object:
         return multiple(
             *self.accepted(
-                commands.place(
+                self.limit_order(
                     account,
                     market,
                     side,
-                    OrderType.LIMIT,
                     price_ticks=price,
                     quantity_steps=quantity,
                     time_in_force=time_in_force,
                     self_trade_prevention=mode,
                     client_id=name,
+                    iceberg_steps=shown,
                 )
             )
         )
+
+    def limit_order(self, account: int, market: int, side: int, **fields: int | bytes) -> bytes:
+        return commands.place(account, market, side, OrderType.LIMIT, **fields)
+
+    @rule(
+        target=orders,
+        account=accounts,
+        order=orders,
+        side=sides,
+        price=prices,
+        quantity=quantities,
+        restriction=st.integers(0, 3),
+        flags=st.integers(0, 1),
+        digest=st.sampled_from([0, 0, 0, 1, 2]),
+        shown=hidden,
+    )
+    def replace(
+        self,
+        account: int,
+        order: int,
+        side: int,
+        price: int,
+        quantity: int,
+        restriction: int,
+        flags: int,
+        digest: int,
+        shown: int,
+    ) -> object:
+        fields = {"price_ticks": price, "quantity_steps": quantity, "time_in_force": 1, "iceberg_steps": shown}
+        new = self.limit_order(account, 1, side, **fields)
+        signed = bytes([digest]) * 16
+        raw = commands.replace(account, 1, new, order, restriction=restriction, flags=flags, digest=signed)
+        return multiple(*self.accepted(raw))
+
+    @rule(account=accounts, market=st.integers(0, 3), restriction=st.integers(0, 2))
+    def kill(self, account: int, market: int, restriction: int) -> None:
+        self.do(commands.kill(account, market, restriction=restriction))
+        self.do(commands.account_change(account, trade_group=account % 2))
+
+    @rule(version=st.integers(0, 3))
+    def activate(self, version: int) -> None:
+        self.do(commands.rules(version))
 
     @rule(
         account=accounts,
@@ -154,7 +215,7 @@ class KernelAndTwin(RuleBasedStateMachine):
         self.do(pack(account, asset, units, digest=bytes([digest]) * 16, deadline_ns=digest and self.time_ns + digest))
 
     @rule(
-        kind=st.integers(1, 15).filter(lambda kind: kind != 1),
+        kind=st.integers(2, 16),
         account=st.integers(0, 4),
         market=st.integers(0, 3),
         type=st.integers(0, 8),

@@ -45,6 +45,11 @@ def audit_market(exchange: "ModelExchange", market: Market) -> None:
     for order in queued:
         if order.remaining_steps <= 0 or order.locked_units != exchange.units_to_lock(market, order):
             raise Broken(f"order {order.order_id}: remaining {order.remaining_steps}, locked {order.locked_units}")
+        if order.iceberg_steps and not order.waits:
+            if not 1 <= order.shown_steps <= min(order.iceberg_steps, order.remaining_steps):
+                raise Broken(f"order {order.order_id}: shows {order.shown_steps} of {order.remaining_steps}")
+        elif order.shown_steps:
+            raise Broken(f"order {order.order_id}: shows {order.shown_steps}, and is no iceberg on the book")
 
 
 def audit_locks(exchange: "ModelExchange") -> None:

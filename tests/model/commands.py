@@ -55,6 +55,17 @@ def amend(account: int, market: int, order_id: int, quantity_steps: int, **field
     )
 
 
+def kill(account: int, market: int = 0, **fields: int | bytes) -> bytes:
+    """Takes all orders of an account off, in one market or in all."""
+    return common(CommandKind.KILL, account=account, market=market, **fields)
+
+
+def replace(account: int, market: int, new: bytes, order_id: int = 0, **fields: int | bytes) -> bytes:
+    """Two records: a cancel, and the placement `new` that follows it."""
+    fields = {"legs": 2} | fields
+    return common(CommandKind.REPLACE, account=account, market=market, order_id=order_id, **fields) + new
+
+
 def deposit(account: int, asset: int, units: int, **fields: int | bytes) -> bytes:
     """Money in."""
     return common(CommandKind.DEPOSIT, account=account, market=asset, quote_quantity_units=units, **fields)
@@ -154,5 +165,9 @@ def market(name: bytes, base_asset: int, quote_asset: int, **fields: int) -> byt
         iceberg_orders_max=0,
         iceberg_parts_max=0,
         position_units_max=0,
+        bid_multiplier_up_e4=0,
+        bid_multiplier_down_e4=0,
+        ask_multiplier_up_e4=0,
+        ask_multiplier_down_e4=0,
     )
     return MARKET.pack(*usual._replace(**fields))

@@ -28,7 +28,7 @@ from tests.model.records import (
     State,
     Top,
 )
-from tests.model.trading import Trading
+from tests.model.replacing import Replacing, check_groups
 
 DIGEST_KEPT_NS = 61_000_000_000
 NO_DIGEST = bytes(16)
@@ -36,10 +36,24 @@ RATE_ONE = 10**8
 TIME_MAX = 2**63 - 1
 # Other fields lie where deadline and digest are.
 UNSIGNED = (CommandKind.CONFIGURE, CommandKind.MARKET, CommandKind.NOTE)
-NAMING_BOTH = (CommandKind.PLACE, CommandKind.CANCEL, CommandKind.CANCEL_ALL, CommandKind.AMEND)
+NAMING_BOTH = (
+    CommandKind.PLACE,
+    CommandKind.CANCEL,
+    CommandKind.CANCEL_ALL,
+    CommandKind.AMEND,
+    CommandKind.KILL,
+    CommandKind.REPLACE,
+)
+NEWEST_RULES = 2
+MULTIPLIERS = (
+    "bid_multiplier_up_e4",
+    "bid_multiplier_down_e4",
+    "ask_multiplier_up_e4",
+    "ask_multiplier_down_e4",
+)
 
 
-class ModelExchange(Trading):
+class ModelExchange(Replacing):
     """The plain twin of `bidhall.core.Exchange`."""
 
     def apply(
@@ -53,11 +67,12 @@ class ModelExchange(Trading):
         """One batch; None when this writer's batch was applied before."""
         if len(commands) % COMMAND_BYTES:
             raise UnknownCommand
-        if not set(commands[::COMMAND_BYTES]) <= set(range(1, 16)):
+        if not set(commands[::COMMAND_BYTES]) <= set(range(1, 18)):
             raise UnknownCommand
+        check_groups(commands)
         if writer is not None:
             highest = self.writers.get(writer, 0)
-            if writer in self.writers and number <= highest:
+            if number <= highest:
                 return None
             if number != highest + 1:
                 raise WriterGap
@@ -66,7 +81,10 @@ class ModelExchange(Trading):
         self.forget_digests()
         self.events, self.done, self.tops, self.positions = [], [], [], []
         for offset in range(0, len(commands), COMMAND_BYTES):
-            self.apply_one(commands[offset : offset + COMMAND_BYTES])
+            raw = commands[offset : offset + COMMAND_BYTES]
+            if raw[0] == CommandKind.REPLACE:
+                self.second = Command._make(COMMAND.unpack_from(commands, offset + COMMAND_BYTES))
+            self.apply_one(raw)
         return self.events
 
     def hear(self, writer: bytes, number: int) -> None:
@@ -92,9 +110,8 @@ class ModelExchange(Trading):
         command = Command._make(COMMAND.unpack(raw))
         self.touched = {}
         self.pass_gate(raw, command)
-        market = self.markets.get(command.market)
-        if market and market.changed_at == self.sequence:
-            top = market.top()
+        for market in self.markets.values():
+            top = market.top() if market.changed_at == self.sequence else market.shown_top
             if top != market.shown_top:
                 market.shown_top = top
                 self.tops.append(Top(self.sequence, market.update_id, market.id, 0, *top))
@@ -105,6 +122,11 @@ class ModelExchange(Trading):
 
     def pass_gate(self, raw: bytes, command: Command) -> None:
         """RULES.md "Before any command"."""
+        if self.replaced_by:
+            self.follow_replace(command)
+            return
+        if command.kind == CommandKind.REPLACE:
+            self.begin_replace()
         if not self.configured and command.kind != CommandKind.CONFIGURE:
             self.emit_answer(EventKind.REJECTED, command, code=Reject.NOT_CONFIGURED)
             return
@@ -169,9 +191,11 @@ class ModelExchange(Trading):
         elif kind == CommandKind.MARK:
             self.emit(EventKind.MARKED, market=self.known_market(command.market).id)
         elif kind == CommandKind.RULES:
-            if command.order_id != 1:
-                raise Refused(Reject.RULES)
-            self.emit(EventKind.RULES, order_id=command.order_id)
+            self.activate_rules(command)
+        elif kind == CommandKind.KILL:
+            self.kill(command)
+        elif kind == CommandKind.REPLACE:
+            self.cancel_and_replace(command)
         else:
             self.emit(EventKind.NOTED)
 
@@ -198,13 +222,23 @@ class ModelExchange(Trading):
             (c.digests_max, 2**26),
             (c.writers_max, 2**16),
         )
-        if self.configured or c.rules_version != 1 or not all(1 <= value <= most for value, most in limits):
+        is_known = 1 <= c.rules_version <= NEWEST_RULES
+        if self.configured or not is_known or not all(1 <= value <= most for value, most in limits):
             raise Refused(Reject.MALFORMED)
         self.accounts_max, self.orders_max = c.accounts_max, c.orders_max
         self.assets_max, self.markets_max = c.assets_max, c.markets_max
         self.digests_max, self.writers_max = c.digests_max, c.writers_max
         self.configured = True
+        self.rules = c.rules_version
         self.emit(EventKind.CONFIGURED)
+
+    def activate_rules(self, command: Command) -> None:
+        if not self.rules <= command.order_id <= NEWEST_RULES:
+            raise Refused(Reject.RULES)
+        if command.order_id > self.rules and self.open_order_count:
+            self.reached["rules change while orders are open"] += 1
+        self.rules = command.order_id
+        self.emit(EventKind.RULES, order_id=command.order_id)
 
     def create_asset(self, c: AssetCommand) -> None:
         if c.decimals > 8 or not is_text(c.name):
@@ -252,11 +286,14 @@ class ModelExchange(Trading):
             raise Refused(Reject.LIMIT)
         number = len(self.markets) + 1
         shared = {name: getattr(c, name) for name in Market.__dataclass_fields__ if name in MarketCommand._fields}
+        if self.rules < 2:
+            shared |= dict.fromkeys(MULTIPLIERS, 0)
         self.markets[number] = Market(id=number, quote_units_per_tick_step=quote_units, **shared)
         self.emit(EventKind.MARKET, market=number, status=c.state)
 
     def check_market_numbers(self, c: MarketCommand) -> None:
         modes = c.self_trade_preventions
+        last_mode = Mode.EXPIRE_BOTH if self.rules < 2 else Mode.TRANSFER
         good = (
             c.tick_e8 > 0
             and c.step_units > 0
@@ -269,12 +306,21 @@ class ModelExchange(Trading):
             and 0 <= c.maker_rate_e8 <= RATE_ONE
             and 0 <= c.taker_rate_e8 <= RATE_ONE
             and State.TRADING <= c.state <= State.END_OF_DAY
-            and modes < 1 << Mode.EXPIRE_BOTH
-            and Mode.NONE <= c.self_trade_prevention <= Mode.EXPIRE_BOTH
+            and modes < 1 << last_mode
+            and Mode.NONE <= c.self_trade_prevention <= last_mode
             and modes >> (c.self_trade_prevention - 1) & 1
+            and (self.rules < 2 or self.are_multipliers_good(c))
         )
         if not good:
             raise Refused(Reject.MALFORMED)
+
+    def are_multipliers_good(self, c: MarketCommand) -> bool:
+        """Where a side has both, the upper is not below the lower."""
+        sides = (
+            (c.bid_multiplier_up_e4, c.bid_multiplier_down_e4),
+            (c.ask_multiplier_up_e4, c.ask_multiplier_down_e4),
+        )
+        return all(not up_e4 or not down_e4 or up_e4 >= down_e4 for up_e4, down_e4 in sides)
 
     def quote_units_per_tick_step(self, c: MarketCommand) -> int:
         """What one step costs at a price of one tick; refused unless whole and small enough."""

@@ -10,8 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
-from tests.model import commands
+from tests.model import commands, features
 from tests.model.exchange import ModelExchange
+from tests.model.features import ONE, ONE_THEN_TWO, TWO, Features
 from tests.model.options import Options, World
 from tests.model.parts import LIMIT_TYPES, STOP_TYPES
 from tests.model.records import COMMAND, CommandKind, Mode, OrderType, Side, State, TimeInForce
@@ -19,6 +20,7 @@ from tests.model.records import COMMAND, CommandKind, Mode, OrderType, Side, Sta
 NEEDS_OPEN = (CommandKind.CANCEL, CommandKind.CANCEL_ALL, CommandKind.AMEND)
 NO_TEXT = bytes(36)
 NO_DIGEST = bytes(16)
+ICEBERG_OFFSET = 48  # of a command
 START_NS = 1_700_000_000_000_000_000
 EDGES = (0, 1, 2, -1, -2, 255, 2**31, 2**32 - 1, 2**42, 2**42 + 1, 2**62 - 1, 2**62, 2**62 + 1, 2**63 - 1, -(2**63))
 DEADLINES = (-1, 0, 1, *(10**9,) * 10, *(5 * 10**9,) * 20, 60 * 10**9)
@@ -48,11 +50,14 @@ class Batch:
 class History:
     """The generator of one history."""
 
-    def __init__(self, seed: int, twin: ModelExchange, batch_commands: int | None = None) -> None:
-        """`batch_commands`: so many in every batch, instead of what the seed draws."""
+    def __init__(
+        self, seed: int, twin: ModelExchange, batch_commands: int | None = None, plan: str | None = None
+    ) -> None:
+        """`batch_commands`: so many in every batch, and `plan`: these versions, instead of what the seed draws."""
         self.random = Random(seed)
         self.batch_commands = batch_commands
         self.options = Options(self.random)
+        self.features = Features(Random(seed + 2**64), self.options, plan)
         self.twin = twin
         self.clock_ns = self.now_ns = START_NS
         self.digest_count = 0
@@ -81,7 +86,7 @@ class History:
         size = self.batch_commands
         if size is None:
             size = min(int(self.random.expovariate(1 / self.options.batch_typical)), 1000)
-        raw = b"".join(self.repairs() + [self.command() for _ in range(size)])
+        raw = b"".join(self.repairs() + [self.command() for _ in range(size)] + self.activation())
         if self.random.random() < 0.01:
             return self.wrong(raw, stamps)
         self.last_batch = Batch(raw, *stamps, *self.author())
@@ -89,9 +94,11 @@ class History:
 
     def wrong(self, raw: bytes, stamps: tuple[int, int]) -> Batch:
         """A batch that must be refused whole: an unknown kind, a cut record, or a number too high."""
+        if self.features.is_planned and self.features.random.random() < 0.5:
+            return Batch(raw + features.malformed_group(self), *stamps, *self.author())
         chance = self.random.random()
         if chance < 0.3:
-            return Batch(raw + bytes([self.random.choice((0, 16, 255))]) + bytes(191), *stamps, *self.author())
+            return Batch(raw + bytes([self.random.choice((0, 18, 255))]) + bytes(191), *stamps, *self.author())
         if chance < 0.6:
             return Batch(raw + bytes(self.random.randint(1, 191)), *stamps, *self.author())
         writer = self.random.choice(self.writer_names)
@@ -100,9 +107,26 @@ class History:
     def repairs(self) -> list[bytes]:
         """What is closed opens again soon, or little would happen in the rest of the history."""
         closed = [market.id for market in self.twin.markets.values() if market.state != State.TRADING]
-        barred = [number for number, account in self.twin.accounts.items() if account.permissions & 7 != 7]
+        barred = {number: account for number, account in self.twin.accounts.items() if account.permissions & 7 != 7}
         repairs = [commands.market_state(number, State.TRADING) for number in closed if self.random.random() < 0.5]
-        return repairs + [commands.account_change(number) for number in barred if self.random.random() < 0.5]
+        for number, account in barred.items():
+            if self.random.random() < 0.5:
+                group = account.trade_group if self.features.is_planned else 0
+                repairs.append(commands.account_change(number, trade_group=group))
+        return repairs
+
+    def activation(self) -> list[bytes]:
+        """Version 2 in the middle of a history, and with it a market that allows what no older one does."""
+        if self.features.plan != ONE_THEN_TWO or self.twin.rules != 1 or self.twin.sequence < self.features.activation:
+            return []
+        raw = [commands.rules(2), self.place()]
+        worlds = self.options.worlds
+        if len(self.twin.markets) == len(worlds) < self.options.limits["markets_max"]:
+            world = self.options.draw_world(self.features.random)
+            self.features.enrich(world, self.options, is_new=True)
+            raw.append(commands.market(b"L%d" % len(worlds), world.base_asset, world.quote_asset, **world.fields))
+            worlds.append(world)
+        return raw
 
     def stamps(self) -> tuple[int, int]:
         """The log's and the writer's clock: mostly close together, sometimes one of them is wrong."""
@@ -127,11 +151,14 @@ class History:
         """The world is made; some of it is tried before there are limits."""
         options, random = self.options, self.random
         raw = [self.place(), commands.mark(1)] if random.random() < 0.5 else []
-        raw.append(commands.configure(**options.limits))
+        version = 2 if self.features.plan == TWO else 1
+        raw.append(commands.configure(rules_version=version, **options.limits))
         raw += [commands.asset(b"A%d" % i, decimals) for i, decimals in enumerate(options.decimals)]
         for _ in range(options.accounts):
             rate_e8 = random.choice((-1, -1, 0, 75_000))
-            raw.append(commands.account(maker_rate_e8=rate_e8, taker_rate_e8=random.choice((-1, rate_e8))))
+            group = self.features.group() if self.features.is_planned else 0
+            rates = {"maker_rate_e8": rate_e8, "taker_rate_e8": random.choice((-1, rate_e8))}
+            raw.append(commands.account(trade_group=group, **rates))
         for i, world in enumerate(options.worlds):
             raw.append(commands.market(b"M%d" % i, world.base_asset, world.quote_asset, **world.fields))
         for account in range(1, options.accounts + 1):
@@ -139,19 +166,7 @@ class History:
         return b"".join(raw)
 
     def first_deposit(self, account: int, asset: int) -> bytes:
-        """Enough for some typical orders of the dearest market of that asset; rich: for many."""
-        units = [1000]
-        for world in self.options.worlds:
-            if world.base_asset == asset:
-                units.append(world.quantity_typical_steps * world.fields["step_units"])
-            if world.quote_asset == asset:
-                base_decimals = self.options.decimals[world.base_asset - 1]
-                quote_decimals = self.options.decimals[world.quote_asset - 1]
-                unit = world.fields["tick_e8"] * world.fields["step_units"] * 10**quote_decimals
-                unit //= 10 ** (8 + base_decimals)
-                units.append(world.quantity_typical_steps * world.fields["price_ticks_max"] * unit)
-        amount = max(units) * self.options.funds
-        return commands.deposit(account, asset, min(amount, 2**62 // (self.options.accounts + 1)))
+        return commands.deposit(account, asset, self.options.deposit_units(asset))
 
     # Commands.
 
@@ -159,6 +174,9 @@ class History:
         random, options = self.random, self.options
         if self.recent and random.random() < options.digested * 0.1:
             return random.choice(self.recent)
+        raw = features.command(self) if self.features.is_planned else None
+        if raw is not None:
+            return raw
         kind = options.command()
         if kind in NEEDS_OPEN:
             self.targets_left -= 1
@@ -195,21 +213,34 @@ class History:
             market = self.random.choice((0, market, self.options.limits["markets_max"] + 1, 2**32 - 1))
         deadline_ns, digest = self.signature()
         raw = commands.common(kind, account=account, market=market, deadline_ns=deadline_ns, digest=digest, **fields)
-        if digest != NO_DIGEST:
-            self.recent.append(raw)
+        if kind != CommandKind.REPLACE:
+            self.remember(raw)
         return raw
 
-    def spoil(self, raw: bytes) -> bytes:
+    def remember(self, raw: bytes) -> None:
+        """A command that may be sent again, if it is signed."""
+        if raw[72:88] != NO_DIGEST:
+            self.recent.append(raw)
+
+    def spoil(self, raw: bytes, spared: tuple[int, ...] = ()) -> bytes:
         """One field becomes an edge number."""
         offset, size = self.random.choice(PLACES)
-        if raw[0] == CommandKind.CONFIGURE and offset < 32:
+        if (raw[0] == CommandKind.CONFIGURE and offset < 32) or offset in spared:
             return raw
         edge = self.random.choice(EDGES) & ((1 << 8 * size) - 1)
+        if self.features.is_planned and raw[0] == CommandKind.PLACE and offset == ICEBERG_OFFSET:
+            quantity_steps = int.from_bytes(raw[24:32], "little")
+            if 0 < edge * features.PARTS_MAX < quantity_steps <= edge * features.PARTS_REFUSED:
+                return raw  # each of its many parts may be a trade: that would take long
+        elif self.features.plan == ONE and raw[0] == CommandKind.RULES and edge == 2:
+            edge = 3
         return raw[:offset] + edge.to_bytes(size, "little") + raw[offset + size :]
 
     def spoil_market(self, raw: bytes) -> bytes:
         """A number of a market becomes an edge, or nearly right."""
         offset, size = self.random.choice(MARKET_PLACES)
+        if self.features.is_planned and self.features.random.random() < 0.4:
+            offset, size = self.features.random.choice(features.MARKET_PLACES)
         value = int.from_bytes(raw[offset : offset + size], "little")
         value = self.random.choice((value + 1, value - 1, value * 2, *EDGES)) & ((1 << 8 * size) - 1)
         return raw[:offset] + value.to_bytes(size, "little") + raw[offset + size :]
@@ -248,8 +279,12 @@ class History:
         return NO_TEXT
 
     def place(self) -> bytes:
-        random, options = self.random, self.options
         account, market, world = self.where()
+        return self.packed(CommandKind.PLACE, account, market, **self.order_fields(market, world))
+
+    def order_fields(self, market: int, world: World) -> dict[str, int | bytes]:
+        """An order of any type, mostly of a good shape."""
+        random, options = self.random, self.options
         kind = options.type()
         side = Side.BUY if random.random() < options.side_bias else Side.SELL
         fields: dict[str, int | bytes] = {}
@@ -265,20 +300,15 @@ class History:
         if random.random() < 0.3:
             fields["strategy_id"] = random.choice((1, 77, -5))
             fields["strategy_type"] = random.choice((0, 1_000_000, 2**32 - 1))
-        return self.packed(
-            CommandKind.PLACE,
-            account,
-            market,
-            type=kind,
-            side=side,
-            self_trade_prevention=self.mode(world),
-            client_id=self.client_id(),
-            **fields,
-        )
+        fields |= {"type": kind, "side": side, "self_trade_prevention": self.mode(world), "client_id": self.client_id()}
+        if self.features.is_planned and features.is_active(self):
+            shape = kind, int(fields.get("time_in_force", 0)), int(fields.get("quantity_steps", 0))
+            fields["iceberg_steps"] = self.features.iceberg_steps(*shape)
+        return fields
 
     def mode(self, world: World) -> int:
         """Mostly one that the market allows."""
-        mode = self.options.mode()
+        mode = self.features.mode() if self.twin.rules >= 2 else self.options.mode()
         if mode and not world.fields["self_trade_preventions"] >> (mode - 1) & 1 and self.random.random() < 0.8:
             return Mode.DEFAULT
         return mode
@@ -398,6 +428,8 @@ class History:
                 "taker_rate_e8": random.choice((-1, 0, 50_000)),
                 "trade_group": random.choice((0, 3)),
             }
+            if self.features.is_planned:
+                rates["trade_group"] = self.features.group()
             if kind == CommandKind.ACCOUNT:
                 raw = commands.account(b"x", permissions=permissions, **rates)
             else:
@@ -416,7 +448,7 @@ class History:
         if kind == CommandKind.NOTE:
             return b"".join(commands.note(b"n" * (i + 1), legs=3) for i in range(3))
         if kind == CommandKind.RULES:
-            return self.packed(kind, 0, 0, order_id=random.choice((1, 1, 0, 2)))
+            return self.packed(kind, 0, 0, order_id=random.choice((1, 1, 0, 3 if self.features.plan == ONE else 2)))
         return self.packed(kind, 0, market)
 
 

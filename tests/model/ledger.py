@@ -20,6 +20,7 @@ class Ledger:
         self.time_ns = 0
         self.sequence = 0
         self.configured = False
+        self.rules = 0  # the version in force; 0 before CONFIGURE
         self.accounts_max = self.orders_max = self.assets_max = self.markets_max = 0
         self.digests_max = 0
         self.writers_max = WRITERS_EARLY
@@ -107,6 +108,15 @@ class Ledger:
             )
         )
 
+    # Who belongs together.
+
+    def is_own(self, order: Order, other: Order) -> bool:
+        """Whether two orders must not trade with each other: of one account, or (version 2) of one trade group."""
+        if order.account == other.account:
+            return True
+        group = self.accounts[order.account].trade_group
+        return self.rules >= 2 and group != 0 and group == self.accounts[other.account].trade_group
+
     # Open orders.
 
     def orders_of(self, account: int, market: int) -> dict[int, Order]:
@@ -127,6 +137,7 @@ class Ledger:
         order.status = status
         order.reason = reason
         order.flags = 0
+        order.shown_steps = 0
         if order.order_id in self.orders_of(order.account, order.market):
             if order.waits:
                 market.trigger_queue_of(order).remove(order)

@@ -10,7 +10,7 @@ from tests.model.records import EventKind, Flag, Mode, OrderType, Reason, Status
 
 
 class Matching(Ledger):
-    """RULES.md from "Matching" to "Triggers"."""
+    """RULES.md from "Matching" to "Triggers", and what version 2 says of icebergs and self-trade prevention."""
 
     def execute(self, market: Market, order: Order) -> None:
         """An order starts to work: it takes what it can, and then rests or leaves."""
@@ -34,6 +34,8 @@ class Matching(Ledger):
         if order.order_id not in self.orders_of(order.account, order.market):
             self.open(order)
         self.lock(market, order, self.units_to_lock(market, order))
+        if order.iceberg_steps:
+            order.shown_steps = min(order.iceberg_steps, order.remaining_steps)
         market.join_book(order)
         order.flags = Flag.WORKING
         self.book_changed(market)
@@ -41,17 +43,22 @@ class Matching(Ledger):
     def fillable_steps(self, market: Market, order: Order) -> int:
         """How much an order could take within its limit, as its self-trade prevention allows."""
         steps = 0
+        level_ticks = hidden_steps = 0  # what the icebergs before it hide in the level that is being counted
         for maker in market.opposite_of(order):
             if not market.is_crossed_by(order, maker):
                 break
-            if maker.account == order.account:
-                if order.self_trade_prevention in (Mode.EXPIRE_TAKER, Mode.EXPIRE_BOTH):
-                    self.reached["a FOK stops counting at its own order"] += 1
-                    break
+            if maker.price_ticks != level_ticks:
+                level_ticks, hidden_steps = maker.price_ticks, 0
+            if order.self_trade_prevention != Mode.NONE and self.is_own(order, maker):
                 if order.self_trade_prevention == Mode.EXPIRE_MAKER:
                     self.reached["a FOK steps over its own order"] += 1
                     continue
+                self.reached["a FOK stops counting at its own order"] += 1
+                if hidden_steps:
+                    self.reached["a FOK does not count what hides behind its own order"] += 1
+                return steps - hidden_steps
             steps += maker.remaining_steps
+            hidden_steps += maker.remaining_steps - maker.visible_steps
         return steps
 
     def match(self, market: Market, taker: Order) -> None:
@@ -59,9 +66,8 @@ class Matching(Ledger):
         opposite = market.opposite_of(taker)
         while opposite and market.is_crossed_by(taker, opposite[0]):
             maker = opposite[0]
-            if maker.account == taker.account and taker.self_trade_prevention != Mode.NONE:
-                self.prevent(market, taker, maker)
-                if taker.status == Status.EXPIRED_IN_MATCH:
+            if taker.self_trade_prevention != Mode.NONE and self.is_own(taker, maker):
+                if not self.prevent(market, taker, maker):
                     return
                 continue
             wanted_steps = self.wanted_steps(market, taker, maker)
@@ -78,16 +84,18 @@ class Matching(Ledger):
         """What the two would trade if the taker's money is no matter."""
         if taker.is_by_quote:
             affordable_steps = taker.remaining_quote_units // market.quote_units(maker.price_ticks, 1)
-            return min(maker.remaining_steps, affordable_steps)
-        return min(maker.remaining_steps, taker.remaining_steps)
+            return min(maker.visible_steps, affordable_steps)
+        return min(maker.visible_steps, taker.remaining_steps)
 
     def payable_steps(self, market: Market, taker: Order, price_ticks: int) -> int:
         """What the taker's free money pays for at this price."""
         free_units = self.balance(taker.account, self.paid_asset(market, taker)).free_units
         return free_units // (market.quote_units(price_ticks, 1) if taker.buys else market.step_units)
 
-    def prevent(self, market: Market, taker: Order, maker: Order) -> None:
-        """The two belong together and must not trade: who leaves is the taker's mode."""
+    def prevent(self, market: Market, taker: Order, maker: Order) -> bool:
+        """The two must not trade: the taker's mode says what they lose. Gives whether matching goes on."""
+        if taker.self_trade_prevention in (Mode.DECREMENT, Mode.TRANSFER):
+            return self.decrement(market, taker, maker)
         match_id = market.next_prevented_match_id
         market.next_prevented_match_id += 1
         price_ticks = maker.price_ticks
@@ -95,6 +103,7 @@ class Matching(Ledger):
             self.prevent_one(market, taker, maker, match_id, price_ticks, 0)
         if taker.self_trade_prevention in (Mode.EXPIRE_MAKER, Mode.EXPIRE_BOTH):
             self.prevent_one(market, maker, taker, match_id, price_ticks, Flag.MAKER)
+        return taker.status != Status.EXPIRED_IN_MATCH
 
     def prevent_one(
         self, market: Market, order: Order, other: Order, match_id: int, price_ticks: int, flags: int
@@ -115,6 +124,84 @@ class Matching(Ledger):
         )
         self.report_done(order)
 
+    def decrement(self, market: Market, taker: Order, maker: Order) -> bool:
+        """DECREMENT and TRANSFER: both lose the same quantity, and only between two accounts does money follow it."""
+        steps = wanted_steps = self.wanted_steps(market, taker, maker)
+        is_transfer = self.is_transfer(taker, maker)
+        if is_transfer:
+            steps = min(wanted_steps, self.payable_steps(market, taker, maker.price_ticks))
+            if steps < wanted_steps:
+                self.reached["a transfer is cut by free money" if steps else "free money transfers no step"] += 1
+        if steps == 0:
+            return False
+        match_id = market.next_prevented_match_id
+        market.next_prevented_match_id += 1
+        price_ticks = maker.price_ticks
+        quote_units = market.quote_units(price_ticks, steps)
+        for order in (taker, maker):
+            order.prevented_steps += steps
+            order.prevented_match_id = match_id
+            if order.is_by_quote:
+                order.prevented_quote_units += quote_units
+                order.quantity_steps = order.taken_steps
+        if is_transfer:
+            self.settle(market, taker, maker, steps, quote_units, has_fees=False)
+        else:
+            self.lock(market, maker, self.units_to_lock(market, maker))
+        self.book_changed(market)
+        transferred_units = quote_units if is_transfer else 0
+        if self.is_satisfied(market, taker, price_ticks):
+            self.leave(market, taker, Status.EXPIRED_IN_MATCH)
+        self.show_less(market, maker, steps, Status.EXPIRED_IN_MATCH)
+        self.emit_prevented(taker, maker, price_ticks, steps, transferred_units, 0)
+        self.emit_prevented(maker, taker, price_ticks, steps, transferred_units, Flag.MAKER)
+        for order in (maker, taker):
+            if order.status == Status.EXPIRED_IN_MATCH:
+                self.report_done(order)
+        return steps == wanted_steps and taker.status != Status.EXPIRED_IN_MATCH
+
+    def is_transfer(self, taker: Order, maker: Order) -> bool:
+        """Whether money moves: both want it, and they are two accounts."""
+        both = taker.self_trade_prevention == maker.self_trade_prevention == Mode.TRANSFER
+        return both and taker.account != maker.account
+
+    def emit_prevented(
+        self, order: Order, other: Order, price_ticks: int, steps: int, quote_units: int, flags: int
+    ) -> None:
+        if order.status == Status.EXPIRED_IN_MATCH:
+            flags |= Flag.LAST
+        elif order.price_ticks:
+            flags |= Flag.WORKING
+        self.emit_order(
+            EventKind.PREVENTED,
+            order,
+            flags,
+            price_ticks=price_ticks,
+            quantity_steps=steps,
+            quote_units=quote_units,
+            prevented_match_id=order.prevented_match_id,
+            other_order_id=other.order_id,
+            other_account=other.account,
+        )
+
+    def show_less(self, market: Market, maker: Order, steps: int, last_status: int) -> None:
+        """A maker has lost so much of what it shows: it leaves, or an iceberg shows its next part behind the others."""
+        if maker.remaining_steps == 0:
+            self.leave(market, maker, last_status)
+            return
+        if not maker.iceberg_steps:
+            return
+        maker.shown_steps -= steps
+        if maker.shown_steps == 0:
+            self.show_anew(market, maker)
+
+    def show_anew(self, market: Market, maker: Order) -> None:
+        """The next part of an iceberg, at the end of its level."""
+        market.side_of(maker).remove(maker)
+        maker.shown_steps = min(maker.iceberg_steps, maker.remaining_steps)
+        market.join_book(maker)
+        self.reached["an iceberg shows its next part"] += 1
+
     def trade(self, market: Market, taker: Order, maker: Order, steps: int) -> None:
         """One trade at the maker's price: numbers, events, money, and the market's memory of it."""
         price_ticks = maker.price_ticks
@@ -123,13 +210,11 @@ class Matching(Ledger):
             order.executed_steps += steps
             order.executed_quote_units += quote_units
             if order.is_by_quote:
-                order.quantity_steps = order.executed_steps
+                order.quantity_steps = order.taken_steps
         self.settle(market, taker, maker, steps, quote_units)
         self.book_changed(market)
-        if maker.remaining_steps == 0:
-            self.leave(market, maker, Status.FILLED)
-        else:
-            maker.status = Status.PARTIALLY_FILLED
+        maker.status = Status.PARTIALLY_FILLED
+        self.show_less(market, maker, steps, Status.FILLED)
         if self.is_satisfied(market, taker, price_ticks):
             self.leave(market, taker, Status.FILLED)
         else:
@@ -149,13 +234,15 @@ class Matching(Ledger):
             return taker.remaining_quote_units < market.quote_units(price_ticks, 1)
         return taker.remaining_steps == 0
 
-    def settle(self, market: Market, taker: Order, maker: Order, steps: int, quote_units: int) -> None:
+    def settle(
+        self, market: Market, taker: Order, maker: Order, steps: int, quote_units: int, has_fees: bool = True
+    ) -> None:
         """The taker pays from free, the maker from its lock; both receive to free, less the fee."""
         base_units = steps * market.step_units
         for order in (taker, maker):
             paid_units, received_units = (quote_units, base_units) if order.buys else (base_units, quote_units)
             received_asset = market.base_asset if order.buys else market.quote_asset
-            fee_units = self.fee_units(market, order.account, received_units, order is maker)
+            fee_units = self.fee_units(market, order.account, received_units, order is maker) if has_fees else 0
             if order is maker:
                 order.locked_units -= paid_units
                 self.move(order.account, self.paid_asset(market, order), 0, -paid_units)

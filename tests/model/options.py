@@ -124,6 +124,20 @@ class Options:
         self.funds = random.choice((1, 5, 100, 100, 1000))
         self.side_bias = random.choice((0.3, 0.5, 0.5, 0.7))
 
+    def deposit_units(self, asset: int) -> int:
+        """What each account has at first: enough for some typical orders of the asset's dearest market; rich: many."""
+        units = [1000]
+        for world in self.worlds:
+            if world.base_asset == asset:
+                units.append(world.quantity_typical_steps * world.fields["step_units"])
+            if world.quote_asset == asset:
+                base_decimals = self.decimals[world.base_asset - 1]
+                quote_decimals = self.decimals[world.quote_asset - 1]
+                unit = world.fields["tick_e8"] * world.fields["step_units"] * 10**quote_decimals
+                unit //= 10 ** (8 + base_decimals)
+                units.append(world.quantity_typical_steps * world.fields["price_ticks_max"] * unit)
+        return min(max(units) * self.funds, 2**62 // (self.accounts + 1))
+
     def draw_world(self, random: Random) -> World:
         """A market of few prices; sometimes of giant numbers."""
         base, quote = random.sample(range(1, self.assets + 1), 2)

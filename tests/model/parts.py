@@ -106,8 +106,11 @@ class Order:
     working_ns: int = 0
     locked_units: int = 0
     waits: bool = False  # for its trigger
-    # Version 1 has none of these.
+    # Version 2.
     iceberg_steps: int = 0
+    shown_steps: int = 0  # of an iceberg on the book
+    prevented_quote_units: int = 0  # of a taker by quote quantity
+    # No version has these yet.
     trailing_delta_bips: int = 0
     order_list_id: int = 0
     trailing_ns: int = 0
@@ -132,7 +135,17 @@ class Order:
 
     @property
     def remaining_quote_units(self) -> int:
-        return self.quote_quantity_units - self.executed_quote_units
+        return self.quote_quantity_units - self.executed_quote_units - self.prevented_quote_units
+
+    @property
+    def taken_steps(self) -> int:
+        """What has gone of its quantity, by trades or by self-trade prevention."""
+        return self.executed_steps + self.prevented_steps
+
+    @property
+    def visible_steps(self) -> int:
+        """Of an order on the book: what its level shows of it, and what one trade may take."""
+        return self.shown_steps if self.iceberg_steps else self.remaining_steps
 
     @property
     def rests(self) -> bool:
@@ -182,6 +195,13 @@ class Market:
     taker_rate_e8: int
     orders_max: int
     algo_orders_max: int
+    iceberg_orders_max: int
+    iceberg_parts_max: int
+    position_units_max: int
+    bid_multiplier_up_e4: int
+    bid_multiplier_down_e4: int
+    ask_multiplier_up_e4: int
+    ask_multiplier_down_e4: int
     amends_max: int
     self_trade_prevention: int
     self_trade_preventions: int
@@ -230,13 +250,21 @@ class Market:
         for order in side:
             if order.price_ticks != price_ticks:
                 break
-            quantity_steps += order.remaining_steps
+            quantity_steps += order.visible_steps
         return price_ticks, quantity_steps
 
     def top(self) -> tuple[int, int, int, int]:
         return *self.best(self.bids), *self.best(self.asks)
 
     def levels(self, side: list[Order]) -> list[tuple[int, int]]:
+        """Prices and quantities of a side, as everybody sees them."""
+        levels: dict[int, int] = {}
+        for order in side:
+            levels[order.price_ticks] = levels.get(order.price_ticks, 0) + order.visible_steps
+        return list(levels.items())
+
+    def whole_levels(self, side: list[Order]) -> list[tuple[int, int]]:
+        """The same with what icebergs hide."""
         levels: dict[int, int] = {}
         for order in side:
             levels[order.price_ticks] = levels.get(order.price_ticks, 0) + order.remaining_steps

@@ -13,10 +13,10 @@ COMMAND: Final = Struct("<8B2I5qQq16s36sI36sIq4BIq")
 CONFIGURE: Final = Struct("<B7x6IQI148x")
 ASSET: Final = Struct("<BB6x80x36s68x")
 ACCOUNT: Final = Struct("<BB6xIiiI64x36s68x")
-MARKET: Final = Struct("<6BHII8q36sIqqiiIIIIq24x")
+MARKET: Final = Struct("<6BHII8q36sIqqiiIIIIq4I8x")
 NOTE: Final = Struct("<B5xBB184s")
 EVENT: Final = Struct("<4BI3QIi6q2QqQ2I")
-ORDER: Final = Struct("<QII8B12qII3Qqq4B36sq8x")
+ORDER: Final = Struct("<QII8B12qII3Qqq4B36sqq")
 TOP: Final = Struct("<QQII5q")
 POSITION: Final = Struct("<QIIqq")
 
@@ -25,7 +25,7 @@ class CommandKind:
     """What a command asks for."""
 
     CONFIGURE, ASSET, MARKET, MARKET_STATE, ACCOUNT, ACCOUNT_CHANGE, DEPOSIT, WITHDRAW = range(1, 9)
-    PLACE, CANCEL, CANCEL_ALL, AMEND, NOTE, MARK, RULES = range(9, 16)
+    PLACE, CANCEL, CANCEL_ALL, AMEND, NOTE, MARK, RULES, KILL, REPLACE = range(9, 18)
 
 
 class Side:
@@ -73,20 +73,26 @@ class Restriction:
 class Reason:
     """Why the rules took an order."""
 
-    NONE, UNFILLED_IOC, UNFILLED_FOK, INSUFFICIENT_LIQUIDITY = 0, 5, 6, 7
+    NONE, EXCHANGE_CANCELED, UNFILLED_IOC, UNFILLED_FOK, INSUFFICIENT_LIQUIDITY = 0, 2, 5, 6, 7
 
 
 class EventKind:
     """What happened."""
 
     ACCEPTED, FILL, CANCELED, EXPIRED, REPLACED, TRIGGERED, PREVENTED, REJECTED, REPEATED, BALANCE = range(1, 11)
-    ASSET, MARKET, MARKET_STATE, ACCOUNT, NOTED, MARKED, CONFIGURED, RULES = range(11, 19)
+    ASSET, MARKET, MARKET_STATE, ACCOUNT, NOTED, MARKED, CONFIGURED, RULES, KILLED = range(11, 20)
 
 
 class Flag:
     """Bits of an event's flags."""
 
     MAKER, BUY, WORKING, LAST = 1, 2, 4, 8
+
+
+class CommandFlag:
+    """Bits of a command's flags."""
+
+    ALLOW_FAILURE = 1
 
 
 class Permission:
@@ -104,6 +110,7 @@ class Reject:
     INSUFFICIENT_BALANCE, BOOK_FULL, UNKNOWN_ORDER, CANCEL_RESTRICTED = range(16, 20)
     AMEND_NO_CHANGE, AMEND_INCREASE, AMEND_LIMIT, DEADLINE, BUSY, UNKNOWN_ASSET = range(20, 26)
     SUPPLY, LIMIT, DUPLICATE_NAME, BAD_MARKET, NOT_CONFIGURED, RULES = range(26, 32)
+    ICEBERG_PARTS, MAX_NUM_ICEBERG_ORDERS, MAX_POSITION, PERCENT_PRICE, NOT_ATTEMPTED = range(32, 37)
 
 
 class Command(NamedTuple):
@@ -185,6 +192,10 @@ class MarketCommand(NamedTuple):
     iceberg_orders_max: int
     iceberg_parts_max: int
     position_units_max: int
+    bid_multiplier_up_e4: int
+    bid_multiplier_down_e4: int
+    ask_multiplier_up_e4: int
+    ask_multiplier_down_e4: int
 
 
 class AccountCommand(NamedTuple):
@@ -296,6 +307,7 @@ class OrderRecord(NamedTuple):
     peg_offset_value: int
     client_id: bytes
     locked_units: int
+    shown_steps: int
 
 
 ORDER_FIELDS: Final = OrderRecord._fields

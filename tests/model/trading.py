@@ -22,6 +22,8 @@ from tests.model.records import (
     TimeInForce,
 )
 
+PARTS_MAX = 10_000  # of an iceberg, whatever the market says
+
 
 class Trading(Matching):
     """RULES.md "PLACE" and "CANCEL, CANCEL_ALL, AMEND"."""
@@ -40,11 +42,7 @@ class Trading(Matching):
 
     def place(self, command: Command) -> None:
         market = self.check_who_and_where(command)
-        self.check_shape(command)
-        mode = command.self_trade_prevention or market.self_trade_prevention
-        if not market.self_trade_preventions >> (mode - 1) & 1:
-            raise Refused(Reject.SELF_TRADE_PREVENTION)
-        self.check_filters(market, command)
+        mode = self.check_by_itself(market, command)
         self.check_limits_of_account(market, command)
         self.check_touch(market, command)
         if self.funds_needed_units(market, command) > self.free_to_pay_units(market, command):
@@ -63,8 +61,17 @@ class Trading(Matching):
             raise Refused(Reject.MARKET_CLOSED)
         return market
 
+    def check_by_itself(self, market: Market, command: Command) -> int:
+        """Shape, mode and filters: whatever asks neither the account's other orders nor its money. Gives the mode."""
+        self.check_shape(command)
+        mode = command.self_trade_prevention or market.self_trade_prevention
+        if not market.self_trade_preventions >> (mode - 1) & 1:
+            raise Refused(Reject.SELF_TRADE_PREVENTION)
+        self.check_filters(market, command)
+        return mode
+
     def check_shape(self, command: Command) -> None:
-        """The table of the rules, and what version 1 does not have."""
+        """The table of the rules, and what no version has yet."""
         c = command
         good = (
             c.side in (Side.BUY, Side.SELL)
@@ -72,7 +79,8 @@ class Trading(Matching):
             and c.self_trade_prevention <= Mode.TRANSFER
             and c.quantity_steps >= 0
             and c.quote_quantity_units >= 0
-            and (c.iceberg_steps, c.trailing_delta_bips) == (0, 0)
+            and (c.iceberg_steps == 0 or self.may_hide(c))
+            and c.trailing_delta_bips == 0
             and (c.peg_price_type, c.peg_offset_type, c.peg_offset_value) == (0, 0, 0)
         )
         if c.type == OrderType.MARKET:
@@ -88,13 +96,24 @@ class Trading(Matching):
         if not good:
             raise Refused(Reject.MALFORMED)
 
+    def may_hide(self, c: Command) -> bool:
+        """Whether an order may be an iceberg, and of this size (version 2)."""
+        rests = c.type == OrderType.LIMIT_MAKER or (c.type in LIMIT_TYPES and c.time_in_force == TimeInForce.GTC)
+        return self.rules >= 2 and rests and 0 < c.iceberg_steps <= c.quantity_steps
+
     def check_filters(self, market: Market, command: Command) -> None:
         for price_ticks in (command.price_ticks, command.stop_price_ticks):
             if price_ticks and not market.price_ticks_min <= price_ticks <= market.price_ticks_max:
                 raise Refused(Reject.PRICE_FILTER)
+        self.check_percent_price(market, command)
         quantity_steps = command.quantity_steps
         if quantity_steps:
             self.check_lot(market, quantity_steps)
+        if command.iceberg_steps:
+            self.check_lot(market, command.iceberg_steps)
+            parts = -(-quantity_steps // command.iceberg_steps)
+            if parts > min(market.iceberg_parts_max or PARTS_MAX, PARTS_MAX):
+                raise Refused(Reject.ICEBERG_PARTS)
         if command.type == OrderType.MARKET and quantity_steps:
             low, high = market.market_quantity_steps_min, market.market_quantity_steps_max
             step = max(market.market_step_steps, 1)
@@ -105,6 +124,19 @@ class Trading(Matching):
         else:
             price_ticks = command.price_ticks or command.stop_price_ticks
             self.check_notional(market, market.quote_units(price_ticks, quantity_steps), 3)
+
+    def check_percent_price(self, market: Market, command: Command) -> None:
+        """A limit price not too far from the average, as its side's multipliers say (version 1: there are none)."""
+        if command.side == Side.BUY:
+            up_e4, down_e4 = market.bid_multiplier_up_e4, market.bid_multiplier_down_e4
+        else:
+            up_e4, down_e4 = market.ask_multiplier_up_e4, market.ask_multiplier_down_e4
+        average_ticks = market.average_price_ticks(self.time_ns)
+        if not command.price_ticks or not average_ticks:
+            return
+        price_e4 = command.price_ticks * 10**4
+        if (up_e4 and price_e4 > average_ticks * up_e4) or (down_e4 and price_e4 < average_ticks * down_e4):
+            raise Refused(Reject.PERCENT_PRICE)
 
     def check_lot(self, market: Market, quantity_steps: int) -> None:
         if not market.quantity_steps_min <= quantity_steps <= market.quantity_steps_max:
@@ -133,8 +165,30 @@ class Trading(Matching):
             waiting = sum(1 for order in mine if order.waits)
             if waiting >= market.algo_orders_max:
                 raise Refused(Reject.MAX_NUM_ALGO_ORDERS)
+        if self.rules >= 2:
+            self.check_icebergs_and_position(market, command)
         if is_text(command.client_id) and any(order.client_id == command.client_id for order in mine):
             raise Refused(Reject.DUPLICATE_CLIENT_ID)
+
+    def check_icebergs_and_position(self, market: Market, command: Command) -> None:
+        """What version 2 counts of an account in a market: its icebergs, and what it has and may come to have."""
+        mine = self.orders_of(command.account, command.market).values()
+        if command.iceberg_steps and market.iceberg_orders_max:
+            icebergs = sum(1 for order in mine if order.iceberg_steps)
+            if icebergs >= market.iceberg_orders_max:
+                raise Refused(Reject.MAX_NUM_ICEBERG_ORDERS)
+        if command.side == Side.BUY and market.position_units_max:
+            balance = self.balance(command.account, market.base_asset)
+            bought_steps = sum(order.remaining_steps for order in mine if order.buys)
+            bought_steps += self.would_buy_steps(market, command)
+            held_units = balance.free_units + balance.locked_units
+            if held_units + bought_steps * market.step_units > market.position_units_max:
+                raise Refused(Reject.MAX_POSITION)
+
+    def would_buy_steps(self, market: Market, command: Command) -> int:
+        if command.quote_quantity_units:
+            return self.steps_for_quote(market.whole_levels(market.asks), market, command.quote_quantity_units)
+        return command.quantity_steps
 
     def check_touch(self, market: Market, command: Command) -> None:
         """A stop order must not trigger at once, a maker must not take."""
@@ -164,7 +218,8 @@ class Trading(Matching):
         if command.quote_quantity_units:
             if buys:
                 return command.quote_quantity_units
-            return self.steps_for_quote(market, command.quote_quantity_units) * market.step_units
+            bids = market.whole_levels(market.bids)
+            return self.steps_for_quote(bids, market, command.quote_quantity_units) * market.step_units
         if buys:
             return self.cost_of_taking_units(market, command.quantity_steps)
         return command.quantity_steps * market.step_units
@@ -180,16 +235,16 @@ class Trading(Matching):
                 break
         return cost_units
 
-    def steps_for_quote(self, market: Market, quote_quantity_units: int) -> int:
-        """How much must be sold to the best buy levels to receive this."""
-        sold_steps = 0
-        for price_ticks, level_steps in market.levels(market.bids):
+    def steps_for_quote(self, levels: list[tuple[int, int]], market: Market, quote_quantity_units: int) -> int:
+        """How much must be traded with these levels to receive or spend this."""
+        traded_steps = 0
+        for price_ticks, level_steps in levels:
             steps = min(level_steps, quote_quantity_units // market.quote_units(price_ticks, 1))
             if steps == 0:
                 break
-            sold_steps += steps
+            traded_steps += steps
             quote_quantity_units -= market.quote_units(price_ticks, steps)
-        return sold_steps
+        return traded_steps
 
     def may_rest(self, command: Command) -> bool:
         if command.type == OrderType.MARKET:
@@ -216,6 +271,7 @@ class Trading(Matching):
             client_id=command.client_id,
             strategy_id=command.strategy_id,
             strategy_type=command.strategy_type,
+            iceberg_steps=command.iceberg_steps,
         )
         self.next_order_id += 1
         if order.type in STOP_TYPES:
@@ -233,8 +289,16 @@ class Trading(Matching):
 
     def cancel(self, command: Command) -> None:
         market = self.check_may_cancel(command)
+        self.check_cancel_shape(command)
+        self.cancel_target(market, command)
+
+    def check_cancel_shape(self, command: Command) -> None:
+        self.check_target(command)
         if command.restriction > Restriction.ONLY_PARTIALLY_FILLED:
             raise Refused(Reject.MALFORMED)
+
+    def cancel_target(self, market: Market, command: Command) -> None:
+        """Look-up and restriction of a cancel, and then the cancel."""
         order = self.target(command)
         is_new = order.executed_steps == 0
         if command.restriction == Restriction.ONLY_NEW and not is_new:
@@ -264,10 +328,12 @@ class Trading(Matching):
         self.emit_order(EventKind.CANCELED, order, flags)
         self.report_done(order)
 
-    def target(self, command: Command) -> Order:
-        """The open order that a CANCEL or AMEND means: by its id, by its client id, or by both."""
+    def check_target(self, command: Command) -> None:
         if not command.order_id and not is_text(command.client_id):
             raise Refused(Reject.MALFORMED)
+
+    def target(self, command: Command) -> Order:
+        """The open order that a CANCEL or AMEND means: by its id, by its client id, or by both."""
         for order in self.orders_of(command.account, command.market).values():
             if command.order_id and order.order_id != command.order_id:
                 continue
@@ -281,6 +347,7 @@ class Trading(Matching):
         new_steps = command.quantity_steps
         if new_steps <= 0:
             raise Refused(Reject.MALFORMED)
+        self.check_target(command)
         order = self.target(command)
         if new_steps == order.quantity_steps:
             raise Refused(Reject.AMEND_NO_CHANGE)
@@ -288,7 +355,7 @@ class Trading(Matching):
             raise Refused(Reject.AMEND_INCREASE)
         if order.amends >= market.amends_max:
             raise Refused(Reject.AMEND_LIMIT)
-        if new_steps > order.executed_steps:
+        if new_steps > order.taken_steps:
             self.check_lot(market, new_steps)
             price_ticks = order.price_ticks or order.stop_price_ticks
             self.check_notional(market, market.quote_units(price_ticks, new_steps), 3)
@@ -305,7 +372,7 @@ class Trading(Matching):
         if is_text(command.other_client_id):
             order.client_id = command.other_client_id
         order.quantity_steps = new_steps
-        if new_steps <= order.executed_steps:
+        if new_steps <= order.taken_steps:
             self.leave(market, order, Status.EXPIRED, Reason.NONE)
             self.emit_order(EventKind.EXPIRED, order, Flag.LAST, remaining_steps=0)
             self.report_done(order)
@@ -314,5 +381,15 @@ class Trading(Matching):
         if order.waits:
             self.emit_order(EventKind.REPLACED, order)
         else:
-            self.book_changed(market)
+            self.shrink_on_book(market, order)
             self.emit_order(EventKind.REPLACED, order, Flag.WORKING)
+
+    def shrink_on_book(self, market: Market, order: Order) -> None:
+        """An iceberg that still shows as much changes nothing that anybody sees."""
+        if order.iceberg_steps:
+            shown_steps = min(order.shown_steps, order.remaining_steps)
+            if shown_steps == order.shown_steps:
+                self.reached["an iceberg shrinks where nobody sees it"] += 1
+                return
+            order.shown_steps = shown_steps
+        self.book_changed(market)
