@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from bidhall.core.records cimport (
-    COMMAND_CONFIGURE, COMMAND_MARKET, COMMAND_NOTE, EVENT_FILL, EVENT_REPEATED, FLAG_BUY, FLAG_MAKER, TEXT_BYTES,
+    COMMAND_CONFIGURE, COMMAND_MARKET, COMMAND_NOTE, COMMAND_REPLACE, EVENT_FILL, EVENT_REPEATED, FLAG_BUY, FLAG_MAKER, TEXT_BYTES,
     Event, OrderRecord,
 )
 
@@ -190,8 +190,8 @@ cdef class Views(MarketViews):
     cdef tuple fill_row(self, uint64_t number):
         cdef FillRecord* f = fill_at(&self.orders, number)
         return (
-            f.order_id, f.trade_id, f.time_ns, f.price_ticks, f.quantity_steps, f.fee_units, (f.flags & FLAG_BUY) != 0,
-            (f.flags & FLAG_MAKER) != 0,
+            f.order_id, f.trade_id, f.time_ns, f.price_ticks, f.quantity_steps, f.fee_units, (f.origin & FLAG_BUY) != 0,
+            (f.origin & FLAG_MAKER) != 0,
         )
 
     cdef list fill_page(
@@ -263,6 +263,23 @@ cdef class Views(MarketViews):
             return []
         return self.fill_page(ring_number(&o.fills, entry.value - 1), OF_ORDER, 0x7FFF_FFFF, -1, -1, -1)
 
+    def left(self, uint32_t account, uint32_t market):
+        """How far what has left memory reaches, of this account and market: no order with a higher id or made later, no
+        fill of a higher trade id or later: (order_id, created_ns, trade_id, fill_ns). 0: nothing has."""
+        cdef Left* left = left_of(&self.orders, account, market)
+        self.check_open()
+        return left.order_id, left.created_ns, left.trade_id, left.fill_ns
+
+    @property
+    def done_left(self):
+        """Sequence of the newest command of whose done orders one has left: memory has those of all later ones."""
+        return self.orders.done_left
+
+    @property
+    def fills_left(self):
+        """The same of fills."""
+        return self.orders.fills_left
+
     def counts(self):
         """How full it is: records held and their limits, and how many have left."""
         return {
@@ -291,7 +308,7 @@ cdef class Views(MarketViews):
         ]
         for i in range(self.market_room):
             sizes[6] += self.markets[i] != NULL
-        cut.add_bytes(b"BHVIEWS\x01" + (<char*>sizes)[:28])
+        cut.add_bytes(b"BHVIEWS\x02" + (<char*>sizes)[:28])
         for i in range(self.market_room):
             m = self.markets[i]
             if m == NULL:
@@ -307,7 +324,23 @@ cdef class Views(MarketViews):
                 cut.add_ring(&m.candles[base], True)
         cut.add_ring(&self.orders.done, False)
         cut.add_ring(&self.orders.fills, False)
+        cut.add_bytes(self.left_bytes())
         return cut
+
+    cdef bytes left_bytes(self):
+        cdef Orders* o = &self.orders
+        cdef LeftEntry entry
+        cdef uint64_t heads[3]
+        cdef list entries = []
+        cdef uint32_t i
+        if o.done_left or o.fills_left:
+            for i in range(<uint32_t>LEFT_SLOTS):
+                if o.left[i].order_id or o.left[i].trade_id:
+                    entry.slot = i
+                    entry.left = o.left[i]
+                    entries.append((<char*>&entry)[:sizeof(LeftEntry)])
+        heads[:] = [o.done_left, o.fills_left, <uint64_t>len(entries)]
+        return (<char*>heads)[:24] + b"".join(entries)
 
     def snapshot(self):
         """The state as bytes."""
@@ -340,8 +373,8 @@ cdef class Views(MarketViews):
         cdef int base
         cdef MarketView* m
         self.clear()
-        if reader.take(8)[:8] != b"BHVIEWS\x01":
-            raise ValueError("not a snapshot of views of version 1")
+        if reader.take(8)[:8] != b"BHVIEWS\x02":
+            raise ValueError("not a snapshot of views of version 2")
         memcpy(sizes, reader.take(28), 28)
         if (
             sizes[0] != sizeof(TradeRecord) or sizes[1] != sizeof(AggregateRecord) or sizes[2] != sizeof(Candle)
@@ -362,11 +395,38 @@ cdef class Views(MarketViews):
             reader.ring(&m.aggregates)
             for base in range(BASES):
                 reader.ring(&m.candles[base])
-        reader.ring(&self.orders.done)
-        reader.ring(&self.orders.fills)
+        self.load_orders(reader)
         if reader.left:
             raise ValueError("the snapshot of the views is longer than it should be")
         for number in range(self.orders.done.tail, self.orders.done.head):
             done_index(&self.orders, <uint32_t>(number & self.orders.done.mask))
         for number in range(self.orders.fills.tail, self.orders.fills.head):
             fill_index(&self.orders, number, False)
+
+    cdef int load_orders(self, Reader reader) except -1:
+        cdef Orders* o = &self.orders
+        cdef OrderRecord order
+        cdef FillRecord fill
+        cdef LeftEntry entry
+        cdef uint64_t heads[3]
+        cdef uint64_t number
+        cdef const uint8_t* done
+        cdef const uint8_t* fills
+        cdef uint64_t done_tail, fills_tail
+        done = reader.ring(&o.done, &done_tail)
+        fills = reader.ring(&o.fills, &fills_tail)
+        memcpy(heads, reader.take(24), 24)
+        o.done_left = heads[0]
+        o.fills_left = heads[1]
+        for number in range(heads[2]):
+            memcpy(&entry, reader.take(sizeof(LeftEntry)), sizeof(LeftEntry))
+            if entry.slot >= <uint64_t>LEFT_SLOTS:
+                raise ValueError("the snapshot of the views holds an impossible slot")
+            o.left[entry.slot] = entry.left
+        for number in range(o.done.tail - done_tail):    # what a smaller ring has no room for
+            memcpy(&order, done + number * sizeof(OrderRecord), sizeof(OrderRecord))
+            done_leaves(o, &order)
+        for number in range(o.fills.tail - fills_tail):
+            memcpy(&fill, fills + number * sizeof(FillRecord), sizeof(FillRecord))
+            fill_leaves(o, &fill)
+        return 0

@@ -21,7 +21,7 @@ cdef struct TradeRecord:     # number + first_trade = trade id
     int64_t time_ns
     int64_t price_ticks
     int64_t quantity_steps
-    uint64_t buyer_is_maker
+    uint64_t origin          # sequence of the command << 1 | the buyer is the maker
 
 cdef struct AggregateRecord: # number + 1 = aggregate id
     int64_t time_ns
@@ -29,7 +29,7 @@ cdef struct AggregateRecord: # number + 1 = aggregate id
     int64_t quantity_steps
     uint64_t first_trade
     uint64_t last_trade
-    uint64_t buyer_is_maker
+    uint64_t origin          # as of a trade
 
 cdef struct Candle:          # 128 bytes
     int64_t open_s           # when it opens, seconds
@@ -153,7 +153,7 @@ cdef int market_trade(MarketView* market, const Event* taker, const Clock* clock
     cdef TradeRecord* trade
     cdef AggregateRecord* aggregate
     cdef int base
-    cdef bint buyer_is_maker = not taker.flags & FLAG_BUY
+    cdef uint64_t buyer_is_maker = 0 if taker.flags & FLAG_BUY else 1
     if market.trades.head == 0:
         market.first_trade = taker.trade_id
     elif rare(taker.trade_id != market.first_trade + market.trades.head):
@@ -164,7 +164,7 @@ cdef int market_trade(MarketView* market, const Event* taker, const Clock* clock
     trade.time_ns = clock.time_ns
     trade.price_ticks = taker.price_ticks
     trade.quantity_steps = taker.quantity_steps
-    trade.buyer_is_maker = buyer_is_maker
+    trade.origin = taker.sequence << 1 | buyer_is_maker
     aggregate = NULL
     if (
         market.aggregates.head != 0
@@ -181,7 +181,7 @@ cdef int market_trade(MarketView* market, const Event* taker, const Clock* clock
         aggregate.price_ticks = taker.price_ticks
         aggregate.quantity_steps = 0
         aggregate.first_trade = taker.trade_id
-        aggregate.buyer_is_maker = buyer_is_maker
+        aggregate.origin = trade.origin
         market.aggregate_sequence = taker.sequence
         market.aggregate_order = taker.order_id
     aggregate.quantity_steps += taker.quantity_steps

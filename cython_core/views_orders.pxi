@@ -5,6 +5,9 @@
 # each account and market: orders finish in another order than they came. Fills come in order, so each knows the one
 # before it of the same account and market, and of the same order, and one further back such that any of a chain is found in
 # O(log n) steps (jump pointers after Myers, "An applicative random-access stack", 1983). Nothing is rewritten.
+#
+# What leaves is found in the history from then on. So that an answer can be proved from memory alone, it is noted of
+# each account and market how far what has left reaches (`Left`), and of each ring the command up to which anything has.
 
 cdef struct FillRecord:      # 96 bytes
     uint64_t trade_id
@@ -15,10 +18,8 @@ cdef struct FillRecord:      # 96 bytes
     int64_t time_ns
     uint32_t account
     uint32_t market
-    uint32_t fee_asset
-    uint8_t flags            # EventFlag
-    uint8_t reserved[3]
-    uint32_t chains[8]       # of the desk (account and market), then of the order: see Link
+    uint64_t origin          # sequence of the command << 8 | EventFlag
+    uint32_t chains[8]       # of the desk (account and market), then of the order: see the enums
 
 cdef enum:                   # distances in records; 0: none
     PREVIOUS = 0             # the fill before it in the chain
@@ -36,8 +37,23 @@ cdef struct Node:            # of a treap, at the slot of its order
     uint32_t left            # slot + 1
     uint32_t right
 
+# What has left of the desks that share a slot (which one takes is a matter of its number alone, so it is the same after
+# a restart). Desks that share one only make each other ask the history once too often.
+cdef struct Left:
+    uint64_t order_id        # the highest; 0: none
+    int64_t created_ns       # of it, so none that has left was made later
+    uint64_t trade_id        # of fills: the highest
+    int64_t fill_ns          # the latest
+
+cdef enum:
+    LEFT_BITS = 16
+    LEFT_SLOTS = 1 << LEFT_BITS
+
 cdef struct Orders:
     uint64_t seed
+    uint64_t done_left       # sequence of the newest done order that has left its ring; 0: none has
+    uint64_t fills_left      # of the newest fill
+    Left* left
     Ring done                # OrderRecord
     Ring fills               # FillRecord
     Node* nodes
@@ -67,6 +83,10 @@ cdef inline uint32_t client_tag(uint64_t seed, uint32_t account, uint32_t market
     return <uint32_t>(stir(words[4] ^ h, 0xD6E8FEB86659FD93ULL ^ seed) >> 32)
 
 
+cdef inline Left* left_of(const Orders* o, uint32_t account, uint32_t market) noexcept nogil:
+    return o.left + (stir(desk_key(account, market) ^ 0xC2B2AE3D27D4EB4FULL, 0x9E3779B97F4A7C15ULL) >> (64 - LEFT_BITS))
+
+
 cdef inline OrderRecord* done_at(const Orders* o, uint64_t number) noexcept nogil:
     return <OrderRecord*>ring_at(&o.done, number)
 
@@ -81,8 +101,9 @@ cdef int orders_plan(Orders* o, uint64_t done_max, uint64_t fills_max, uint64_t 
     ring_plan(&o.done, sizeof(OrderRecord), done_max, block_shift(done_max, 16))
     ring_plan(&o.fills, sizeof(FillRecord), fills_max, block_shift(fills_max, 16))
     o.nodes = <Node*>pages((o.done.mask + 1) * sizeof(Node))
+    o.left = <Left*>pages(LEFT_SLOTS * sizeof(Left))
     if (
-        o.nodes == NULL
+        o.nodes == NULL or o.left == NULL
         or table_plan(&o.done_by_order, done_max) != FINE
         or table_plan(&o.done_by_client, done_max) != FINE
         or table_plan(&o.done_by_desk, done_max) != FINE
@@ -97,6 +118,9 @@ cdef void orders_free(Orders* o) noexcept nogil:
     if o.nodes != NULL:
         munmap(o.nodes, (o.done.mask + 1) * sizeof(Node))
         o.nodes = NULL
+    if o.left != NULL:
+        munmap(o.left, LEFT_SLOTS * sizeof(Left))
+        o.left = NULL
     ring_free(&o.done)
     ring_free(&o.fills)
     table_free(&o.done_by_order)
@@ -272,6 +296,24 @@ cdef inline void warm_done_root(const Orders* o, const OrderRecord* order) noexc
         prefetch(done_at(o, found - 1))
 
 
+cdef inline void done_leaves(Orders* o, const OrderRecord* order) noexcept nogil:
+    cdef Left* left = left_of(o, order.account, order.market)
+    o.done_left = order.sequence
+    if order.order_id > left.order_id:
+        left.order_id = order.order_id
+    if order.created_ns > left.created_ns:
+        left.created_ns = order.created_ns
+
+
+cdef inline void fill_leaves(Orders* o, const FillRecord* fill) noexcept nogil:
+    cdef Left* left = left_of(o, fill.account, fill.market)
+    o.fills_left = fill.origin >> 8
+    if fill.trade_id > left.trade_id:
+        left.trade_id = fill.trade_id
+    if fill.time_ns > left.fill_ns:
+        left.fill_ns = fill.time_ns
+
+
 cdef void done_drop(Orders* o) noexcept nogil:
     # The oldest done order leaves the ring and every index.
     cdef uint32_t slot = <uint32_t>(o.done.tail & o.done.mask), root
@@ -279,6 +321,7 @@ cdef void done_drop(Orders* o) noexcept nogil:
     cdef TableEntry* entry = table_entry(&o.done_by_order, tag_of(o.seed, order.order_id), slot)
     if o.done.head - o.done.tail > FAR:
         warm_done(o, done_at(o, o.done.tail + NEAR))
+        prefetch(left_of(o, done_at(o, o.done.tail + NEAR).account, done_at(o, o.done.tail + NEAR).market))
         prefetch(done_at(o, o.done.tail + FAR))
         prefetch(done_at(o, o.done.tail + FAR).client_id)
     if entry != NULL:
@@ -295,6 +338,7 @@ cdef void done_drop(Orders* o) noexcept nogil:
             table_remove(&o.done_by_desk, entry)
         else:
             entry.value = root
+    done_leaves(o, order)
     ring_drop(&o.done)
 
 
@@ -364,6 +408,7 @@ cdef void fill_drop(Orders* o) noexcept nogil:
     if o.fills.head - o.fills.tail > 2 * FAR:
         soon = fill_at(o, o.fills.tail + FAR)
         warm_fill(o, soon.account, soon.market, soon.order_id)
+        prefetch(left_of(o, soon.account, soon.market))
         prefetch(fill_at(o, o.fills.tail + 2 * FAR))
         prefetch(<uint8_t*>fill_at(o, o.fills.tail + 2 * FAR) + 64)
     if entry != NULL:     # it was the newest of its chain, so the only one left
@@ -371,6 +416,7 @@ cdef void fill_drop(Orders* o) noexcept nogil:
     entry = table_entry(&o.fill_by_order, tag_of(o.seed, fill.order_id), slot)
     if entry != NULL:
         table_remove(&o.fill_by_order, entry)
+    fill_leaves(o, fill)
     ring_drop(&o.fills)
 
 
@@ -413,8 +459,7 @@ cdef int fill_add(Orders* o, const Event* event, int64_t time_ns) noexcept nogil
     fill.time_ns = time_ns
     fill.account = event.account
     fill.market = event.market
-    fill.fee_asset = event.asset
-    fill.flags = event.flags
+    fill.origin = event.sequence << 8 | event.flags
     fill_index(o, number, True)
     return FINE
 

@@ -88,7 +88,7 @@ cdef class MarketViews:
         for number in range(low, high):
             t = <TradeRecord*>ring_at(&market.trades, number)
             rows.append(
-                (market.first_trade + number, t.time_ns, t.price_ticks, t.quantity_steps, t.buyer_is_maker != 0)
+                (market.first_trade + number, t.time_ns, t.price_ticks, t.quantity_steps, (t.origin & 1) != 0)
             )
         return rows
 
@@ -150,9 +150,24 @@ cdef class MarketViews:
             a = <AggregateRecord*>ring_at(&m.aggregates, number)
             rows.append((
                 number + 1, a.first_trade, a.last_trade, a.time_ns, a.price_ticks, a.quantity_steps,
-                a.buyer_is_maker != 0,
+                (a.origin & 1) != 0,
             ))
         return rows
+
+    def trades_left(self, int64_t market):
+        """What has left: (id of the oldest trade held, sequence up to which a command's trades may be gone, then both of
+        the aggregate trades, and the time of the oldest one held). Sequence 0: nothing has left."""
+        cdef MarketView* m = self.market(market)
+        cdef const TradeRecord* trade
+        cdef const AggregateRecord* aggregate
+        if m == NULL or m.trades.head == 0:
+            return 1, 0, 1, 0, 0
+        trade = <TradeRecord*>ring_at(&m.trades, m.trades.tail)
+        aggregate = <AggregateRecord*>ring_at(&m.aggregates, m.aggregates.tail)
+        return (
+            m.first_trade + m.trades.tail, trade.origin >> 1 if m.trades.tail else 0,
+            m.aggregates.tail + 1, aggregate.origin >> 1 if m.aggregates.tail else 0, aggregate.time_ns,
+        )
 
     cdef int64_t earliest(self, const Ring* ring, const Interval* interval, int64_t offset_s):
         # The open of the oldest candle of which nothing has left the ring.
@@ -222,6 +237,37 @@ cdef class MarketViews:
         else:
             first_s = max(first_s, interval_step(&found, last_s, offset_s, 1 - limit))
         return self.candle_rows(m, &found, offset_s, first_s, last_s, limit)
+
+    def klines_left(
+        self, int64_t market, str interval, int64_t limit, int64_t time_ns, int64_t start_ns=-1, int64_t end_ns=-1,
+        int64_t offset_s=0,
+    ):
+        """Where the candles that `klines` gives for this question may lack some at their beginning: (open_time_ns of the
+        first one asked for, open_time_ns from which on memory has all). None: they lack none."""
+        cdef MarketView* m = self.market(market)
+        cdef Interval found = interval_named(interval)
+        cdef const Ring* ring
+        cdef int64_t first_s, last_s, earliest_s
+        if m == NULL or limit <= 0:
+            return None
+        ring = &m.candles[interval_base(&found, offset_s)]
+        if ring.tail == 0 or ring_count(ring) == 0:
+            return None
+        earliest_s = self.earliest(ring, &found, offset_s)
+        last_s = interval_open(&found, time_ns // NS, offset_s)
+        if end_ns >= 0:
+            last_s = min(last_s, interval_open(&found, end_ns // NS, offset_s))
+        if start_ns >= 0:
+            first_s = start_ns // NS + (1 if start_ns % NS else 0)
+            if first_s > last_s:
+                return None
+            if interval_open(&found, first_s, offset_s) < first_s:
+                first_s = interval_step(&found, interval_open(&found, first_s, offset_s), offset_s, 1)
+        else:
+            first_s = interval_step(&found, last_s, offset_s, 1 - limit)
+        if first_s >= earliest_s or first_s > last_s:
+            return None
+        return max(first_s, 0) * NS, earliest_s * NS
 
     def candle(self, int64_t market, str interval, int64_t time_ns, int64_t offset_s=0):
         """The one candle that holds time_ns, as a row of `klines`; None before the first trade."""

@@ -102,7 +102,7 @@ cdef class Results:
         cdef const Event* event = <const Event*>e.data
         cdef const OrderRecord* order = <const OrderRecord*>d.data
         cdef size_t i, at = 0, end, order_at = 0, order_end
-        cdef uint64_t sequence
+        cdef uint64_t sequence, next_sequence
         while ring_count(&self.firsts) and (
             time_ns - (<First*>ring_at(&self.firsts, self.firsts.tail)).time_ns > self.age_ns_max
         ):
@@ -111,10 +111,11 @@ cdef class Results:
             if not has_digest(c.data + i * COMMAND_SIZE):
                 continue
             sequence = first_sequence + i
+            next_sequence = sequence + (2 if c.data[i * COMMAND_SIZE] == COMMAND_REPLACE else 1)  # with its PLACE
             at = first_event(event, at, e.count, sequence)
-            end = first_event(event, at, e.count, sequence + 1)
+            end = first_event(event, at, e.count, next_sequence)
             order_at = first_order(order, order_at, d.count, sequence)
-            order_end = first_order(order, order_at, d.count, sequence + 1)
+            order_end = first_order(order, order_at, d.count, next_sequence)
             if end > at and event[at].kind != EVENT_REPEATED:
                 self.add(sequence, time_ns, event + at, end - at, order + order_at, order_end - order_at)
 

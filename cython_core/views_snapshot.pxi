@@ -5,9 +5,15 @@
 # only what may still change, the newest candle of each ring. A thread then turns it into bytes (`pieces`) while the
 # loop goes on. The bytes are the same for the same state. Layout, little endian, records as they lie in memory:
 #
-#   views    "BHVIEWS" version | sizes of the six records u32 | markets u32 | per market: id u64, 5 fields u64 and six rings | done | fills
+#   views    "BHVIEWS" version | sizes of the six records u32 | markets u32 | per market: id u64, 5 fields u64 and six
+#            rings | done | fills | done_left u64 | fills_left u64 | slots u64 | of each slot of `left` in use: LeftEntry
+#            (version 1 had no sequences in its fills and trades, and nothing behind the rings)
 #   results  "BHFIRST" version | firsts | events | done
 #   ring     tail u64 | head u64 | (head - tail) records
+
+cdef struct LeftEntry:
+    uint64_t slot
+    Left left
 
 cdef struct Segment:
     Block* block             # NULL: bytes of the cut's own
@@ -122,15 +128,20 @@ cdef class Reader:
         self.left -= size
         return at
 
-    cdef int ring(self, Ring* ring) except -1:
+    cdef const uint8_t* ring(self, Ring* ring, uint64_t* first=NULL) except NULL:
+        # Fills a ring; where its records begin in the bytes (`first`: the number of the first of them).
         cdef uint64_t heads[2]
         cdef uint64_t tail, head
+        cdef const uint8_t* data
         memcpy(heads, self.take(16), 16)     # nothing in these bytes is aligned
         tail = heads[0]
         head = heads[1]
         if head < tail or (head - tail) > self.left // ring.size:
             raise ValueError("the snapshot of the views holds an impossible ring")
         ring_free(ring)
-        if ring_fill(ring, tail, head, self.take((head - tail) * ring.size) if head > tail else self.data) != FINE:
+        if first != NULL:
+            first[0] = tail
+        data = self.take((head - tail) * ring.size)
+        if ring_fill(ring, tail, head, data) != FINE:
             raise MemoryError
-        return 0
+        return data

@@ -16,6 +16,7 @@ from bidhall.api.app import DoorSettings
 from bidhall.api.feed_settings import FeedSettings
 from bidhall.documents import field_names, field_types, nearest
 from bidhall.replica import ReplicaSettings
+from bidhall.sinks.settings import HistorySettings
 
 PREFIX: Final = "BIDHALL_"
 SQLITE: Final = "sqlite:///"
@@ -23,6 +24,8 @@ SQLITE: Final = "sqlite:///"
 OTHERS: Final = frozenset(
     {"BIDHALL_CONFIG", "BIDHALL_BUILD", "BIDHALL_MARCH", "BIDHALL_JOBS", "BIDHALL_DATA", "BIDHALL_TEST_SEED"}
     | {"BIDHALL_FOLDER", "BIDHALL_ADMIN_URL", "BIDHALL_ADMIN_KEY", "BIDHALL_MASTER_KEY"}
+    | {"BIDHALL_BENCH_SECONDS", "BIDHALL_BENCH_COMMANDS", "BIDHALL_BENCH_ORDERS"}
+    | {"BIDHALL_FLAT_SECONDS", "BIDHALL_FLAT_RATE"}
 )
 
 
@@ -31,9 +34,10 @@ class BadSettings(ValueError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of a server. `door`, `feeds` and `replica` are tables of their own."""
+    """All of a server. `door`, `feeds`, `replica` and `history` are tables of their own."""
 
     log: str = "sqlite:///bidhall-data"
+    data: str = ""  # where snapshots and keys of this process are kept, when its log is in a database
     host: str = "127.0.0.1"
     port: int = 8080
     admin_host: str = "127.0.0.1"
@@ -44,11 +48,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     door: DoorSettings = DoorSettings()
     feeds: FeedSettings = FeedSettings()
     replica: ReplicaSettings = ReplicaSettings()
+    history: HistorySettings = HistorySettings()
 
     @property
     def folder(self) -> Path | None:
-        """Where everything of this server lives; None when its log is in memory only."""
-        return Path(self.log.removeprefix(SQLITE)) if self.log.startswith(SQLITE) else None
+        """Where everything of this process lives; None when it keeps nothing of its own."""
+        if self.log.startswith(SQLITE):
+            return Path(self.log.removeprefix(SQLITE))
+        return Path(self.data) if self.data else None
+
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None) -> Settings:
@@ -59,6 +67,8 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], config: Path 
         _merge(merged, _file(config))
     _merge(merged, _variables(environment))
     _merge(merged, {name: value for name, value in flags.items() if value is not None})
+    if merged.get("data") and str(merged.get("log", SQLITE)).startswith(SQLITE):
+        raise BadSettings("data: a log in a folder keeps everything there; leave data out")
     twice = sorted(set(merged.get("door", {})) & {"host", "port", "admin_host", "admin_port", "admin_key"})
     if twice:
         raise BadSettings(f"door.{twice[0]}: set {twice[0]} at the top instead")

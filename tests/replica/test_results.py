@@ -19,7 +19,7 @@ def event(sequence: int, kind: int) -> bytes:
 
 
 def order(sequence: int, order_id: int) -> bytes:
-    values = dict.fromkeys(OrderRow._fields, 0) | {"client_id": b"", "rest": b""}
+    values = dict.fromkeys(OrderRow._fields, 0) | {"client_id": b""}
     return records.ORDER_STRUCT.pack(*(values | {"sequence": sequence, "order_id": order_id}).values())
 
 

@@ -144,7 +144,7 @@ class Order:
 
     def record(self) -> bytes:
         """As the kernel would give it."""
-        values = dict.fromkeys(OrderRow._fields, 0) | {"client_id": b"", "rest": b""} | vars(self)
+        values = dict.fromkeys(OrderRow._fields, 0) | {"client_id": b""} | vars(self)
         return ORDER_STRUCT.pack(*values.values())
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed reads: the account, its commission, its order count, its orders and fills.
 
-Who calls it: the lane, after the signature was checked and the replica is fresh. Everything comes from the kernel (open
-orders, balances) and the views (done orders, fills). What may never happen here: another account's order in an answer.
+Who calls it: the lane, after the signature was checked and the replica is fresh. Balances and open orders come from the
+kernel, done orders and fills from memory and, where that is no proof, from the history (`past.py`). What may never
+happen here: another account's order in an answer.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from bidhall.protocol.errors import no_such_order, wrong_client_id
 if TYPE_CHECKING:
     from bidhall.api.access import Gate
     from bidhall.api.lane import Lane, Request
+    from bidhall.api.past import Past
     from bidhall.api.trading import Trading
+    from bidhall.core.records import OrderRow
+    from bidhall.core.views import Fill
+    from bidhall.protocol.markets import Market
 
 
 class AccountReads:
     """The handlers of GET requests about one account."""
 
-    def __init__(self, gate: Gate, lane: Lane, trading: Trading) -> None:
+    def __init__(self, gate: Gate, lane: Lane, trading: Trading, past: Past) -> None:
         self.replica = gate.replica
+        self.past = past
         self.registry = gate.replica.registry
         self.limits = gate.limits
         self.trading = trading
@@ -59,19 +65,26 @@ class AccountReads:
         """GET /rateLimit/order"""
         return account_answers.order_rate(self.limits.order_limits_used(request.account, request.now_ns))
 
-    def order(self, request: Request) -> bytes:
+    def order(self, request: Request) -> bytes | None:
         """GET /order"""
         values = request.values
         market = self.trading.market(request)
-        order_id, client_id = values.get("orderId", 0), values.get("origClientOrderId", "")
-        if "orderId" in values:
-            row = self.replica.order(request.account, market.id, order_id=order_id) if order_id else None
-            if row is not None and client_id and row.client_id.rstrip(b"\0") != client_id.encode():
-                raise wrong_client_id()
-        else:
-            row = self.replica.order(request.account, market.id, client_id=client_id.encode())
+        order_id, client_id = values.get("orderId", 0), values.get("origClientOrderId", "").encode()
+        if not order_id and "orderId" in values:
+            raise no_such_order()
+        key = b"" if order_id else client_id
+        row = self.replica.order(request.account, market.id, order_id, key)
+        if row is None:
+            return self.past.order(
+                request, market.id, order_id, key, lambda found: self._order(request, market, found, client_id)
+            )
+        return self._order(request, market, row, client_id)
+
+    def _order(self, request: Request, market: Market, row: OrderRow | None, client_id: bytes) -> bytes:
         if row is None:
             raise no_such_order()
+        if client_id and row.client_id.rstrip(b"\0") != client_id:
+            raise wrong_client_id()
         return order_answers.order(market, row, request.unit_ns)
 
     def open_orders(self, request: Request) -> bytes:
@@ -84,26 +97,28 @@ class AccountReads:
         found = self.replica.open_orders(request.account)
         return order_answers.orders(((markets[row.market], row) for row in found), request.unit_ns)
 
-    def all_orders(self, request: Request) -> bytes:
+    def all_orders(self, request: Request) -> bytes | None:
         """GET /allOrders"""
         values = request.values
         market = self.trading.market(request)
         start_ns, end_ns = bounds(values)
-        found = self.replica.all_orders(
-            request.account, market.id, values["limit"], values.get("orderId", -1), start_ns, end_ns
-        )
-        return order_answers.orders(((market, row) for row in found), request.unit_ns)
 
-    def my_trades(self, request: Request) -> bytes:
+        def build(found: list[OrderRow]) -> bytes:
+            return order_answers.orders(((market, row) for row in found), request.unit_ns)
+
+        from_id = values.get("orderId", -1)
+        return self.past.all_orders(request, market.id, values["limit"], from_id, start_ns, end_ns, build)
+
+    def my_trades(self, request: Request) -> bytes | None:
         """GET /myTrades"""
         values = request.values
         market = self.trading.market(request)
         order_id, from_id = values.get("orderId", 0), values.get("fromId", -1)
         start_ns, end_ns = bounds(values)
+
+        def build(found: list[Fill]) -> bytes:
+            return account_answers.my_trades(market, found, self.registry.assets, request.unit_ns)
+
         if "orderId" in values and not order_id:
-            found = []
-        else:
-            found = self.replica.views.fills(
-                request.account, market.id, values["limit"], from_id, order_id, start_ns, end_ns
-            )
-        return account_answers.my_trades(market, found, self.registry.assets, request.unit_ns)
+            return build([])
+        return self.past.fills(request, market.id, values["limit"], from_id, order_id, start_ns, end_ns, build)

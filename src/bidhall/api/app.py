@@ -19,6 +19,8 @@ from bidhall.api.feed import Feeds, FeedSettings
 from bidhall.api.lane import Lane
 from bidhall.api.limits import Limits
 from bidhall.api.ops import cold_app
+from bidhall.api.past import Past
+from bidhall.api.prevented import PreventedReads
 from bidhall.api.public import PublicReads
 from bidhall.api.reads import Reads
 from bidhall.api.sapi import Stubs
@@ -30,6 +32,7 @@ from bidhall.api.turns import Caps
 if TYPE_CHECKING:
     from bidhall.environment import Environment
     from bidhall.replica import Replica
+    from bidhall.sinks import History
 
 logger = logging.getLogger("bidhall.api")
 
@@ -82,6 +85,7 @@ class Door:
         environment: Environment,
         settings: DoorSettings | None = None,
         feed_settings: FeedSettings | None = None,
+        history: History | None = None,
     ) -> None:
         self.settings = settings = settings or DoorSettings()
         self.replica = replica
@@ -92,8 +96,9 @@ class Door:
         self.reads = Reads(replica, environment)
         self.access = Access(replica.registry, environment)
         self.gate = Gate(replica, environment, settings, self.limits, self.access, self.reads)
-        self.feeds = Feeds(replica, environment, settings=feed_settings or FeedSettings())
         self.lane = Lane(environment, self.limits, self.access, self.reads)
+        self.feeds = Feeds(replica, environment, self.lane, feed_settings or FeedSettings())
+        self.past = Past(replica, self.lane, history)
         self._add_routes()
         self._caps = Caps(
             request_deadline_s=settings.request_deadline_s,
@@ -109,10 +114,11 @@ class Door:
         self.admin: Admin | None = None
 
     def _add_routes(self) -> None:
-        self.public = PublicReads(self.gate, self.lane, self.feeds.streams)
+        self.public = PublicReads(self.gate, self.lane, self.feeds.streams, self.past)
         Tickers(self.gate, self.lane)
         self.trading = Trading(self.gate, self.lane)
-        AccountReads(self.gate, self.lane, self.trading)
+        AccountReads(self.gate, self.lane, self.trading, self.past)
+        PreventedReads(self.gate, self.lane, self.trading, self.past)
         Stubs(self.gate, self.lane, self.trading)
 
     async def start(self) -> None:
@@ -133,7 +139,6 @@ class Door:
             self._caps,
             self.environment,
             websocket=self.feeds.protocol,
-            gate=self.gate,
             drain_s=settings.drain_s,
         )
         await self._server.listen(settings.host, settings.port)
@@ -168,11 +173,12 @@ class Door:
 
     def faults(self) -> int:
         """How many handlers raised what they may not; 0 unless there is a bug."""
-        return self.lane.faults + (self.admin.faults if self.admin is not None else 0)
+        return self.lane.faults + self.reads.faults + (self.admin.faults if self.admin is not None else 0)
 
     def describe(self) -> dict[str, Any]:
         """What /admin/state says about the door."""
-        return {"connections": self.limits.connections, "answers": self.answers(), "faults": self.faults()}
+        counts = {"connections": self.limits.connections, "answers": self.answers(), "faults": self.faults()}
+        return counts if self.past.history is None else {**counts, "history": self.past.history.status()}
 
 
 __all__ = ["Door", "DoorSettings"]

@@ -11,11 +11,11 @@ uvicorn's httptools protocol is no stable interface: the version is pinned and t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 
-from bidhall.api.lane import WAITING, Lane, Request, Route
+from bidhall.api.lane import WAITING, HttpRequest, Lane, Route
 from bidhall.api.turns import BODY, HEAD, IDLE, TURNS_MAX, Caps, Cold, Turn, Turns
 from bidhall.core.wire import read_request
 from bidhall.protocol.errors import ApiError
@@ -49,7 +49,6 @@ class GuardedProtocol(Turns):
         "whole",
     )  # fmt: skip
 
-    gate: ClassVar[Any] = None  # handed to the WebSocket protocol at the upgrade
 
     # httptools calls what it finds under this name at the start of a message; there is nothing to do then.
     on_message_begin = None  # type: ignore[assignment]
@@ -86,7 +85,7 @@ class GuardedProtocol(Turns):
                 and found[4] == len(data)
                 and not (self.pieces or self.write_paused or self.no_more)
             ):
-                request = Request(self, found[0], found[1], found[2], found[3], b"", True)
+                request = HttpRequest(self, found[0], found[1], found[2], found[3], b"", True)
                 answer = self.lane.serve(request)
                 if answer is not None:
                     self.write_answer(answer, True)
@@ -125,7 +124,7 @@ class GuardedProtocol(Turns):
                 self._await_body(data[start:], found - start)  # type: ignore[operator]
                 return None
             route, query, body, key, start = found
-            self.arrive(Request(self, route, query, body, key, b"", True))
+            self.arrive(HttpRequest(self, route, query, body, key, b"", True))
             if self.no_more:
                 return None
         self.served = True
@@ -243,7 +242,7 @@ class GuardedProtocol(Turns):
             turn: Turn = self._cold()
         else:
             key = self.key.decode("latin-1")
-            turn = Request(self, self.route, self.target_query, self.body, key, self.unit, keep_alive)
+            turn = HttpRequest(self, self.route, self.target_query, self.body, key, self.unit, keep_alive)
         self.body = self.url = self.key = self.unit = b""
         self.headers = []
         self.arrive(turn)
@@ -305,7 +304,7 @@ class GuardedProtocol(Turns):
         protocol: Any = self.ws_protocol_class(  # type: ignore[call-arg, misc]
             config=self.config, server_state=self.server_state, app_state=self.app_state
         )
-        protocol.gate, protocol.peer = self.gate, peer
+        protocol.peer = peer
         protocol.on_lost = lambda: self.limits.leave(peer) if peer is not None else None
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
@@ -335,12 +334,12 @@ def _body_too_large() -> ApiError:
     return ApiError(-1000, "Request body is too large.", 413)
 
 
-def bind(lane: Lane, limits: Limits, caps: Caps, gate: Any = None) -> type[GuardedProtocol]:
+def bind(lane: Lane, limits: Limits, caps: Caps) -> type[GuardedProtocol]:
     """The protocol class of one server."""
     return type(
         "BoundProtocol",
         (GuardedProtocol,),
-        {"__slots__": (), "bound_lane": lane, "limits": limits, "bound_caps": caps, "gate": gate},
+        {"__slots__": (), "bound_lane": lane, "limits": limits, "bound_caps": caps},
     )
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from bidhall.core.views import ViewClosed
+from bidhall.core.wire import Form, read_form
+from bidhall.protocol import endpoints
 from bidhall.protocol.endpoints import Endpoint, Security
 from bidhall.protocol.errors import ApiError, internal
 from bidhall.protocol.requests import Request as Parsed
@@ -95,6 +97,7 @@ class Route:
         "failed",
         "free_on_success",
         "handler",
+        "is_public",
         "method",
         "name",
         "parallel",
@@ -120,45 +123,62 @@ class Route:
         self.security = endpoint.security
         self.signed = endpoint.signed
         self.free_on_success = endpoint.free_on_success
+        # No promise says that it is fresh: it goes on when the log cannot be reached. A depth snapshot is fresh.
+        self.is_public = not endpoint.signed and endpoint is not endpoints.DEPTH
         self.served = 0
         self.failed = 0
 
 
 class Request:
-    """One request on the fast lane, from its bytes to its answer; also its turn on the connection."""
+    """One request as a handler sees it, whichever way it came: what is asked, by whom, and where the answer goes.
+
+    `HttpRequest` is one of HTTP, `ws_api.Call` one of the WebSocket API. A handler may look at nothing else of them.
+    """
 
     __slots__ = (
-        "account",
-        "admitted",
-        "body",
-        "connection",
-        "count",
-        "data",
-        "deadline_ns",
-        "fresh",
-        "keep_alive",
-        "key",
-        "key_text",
-        "more",
-        "now_ns",
-        "parallel",
-        "parsed",
-        "peer",
-        "query",
-        "route",
-        "state",
-        "unit",
-        "unit_ns",
-        "values",
-        "weighed",
+        "account", "admitted", "count", "data", "deadline_ns", "fresh", "key", "key_text", "more", "now_ns", "parsed",
+        "peer", "route", "unit_ns", "values", "weighed",
     )  # fmt: skip
 
+    route: Route
+    peer: Peer
+    key_text: str
+    unit_ns: int
+    data: bytes | None
+    fresh: bool  # the barrier has been passed
+    admitted: bool  # key, signature, time and permission were looked at, and are good
+    weighed: bool
+    more: bytes  # further header lines of a good answer
+    account: int
+    # Not there before they are known.
     parsed: Parsed
     values: dict[str, Any]
     key: Key
     now_ns: int
     deadline_ns: int
     count: OrderCount
+
+    def form(self) -> Form | None:
+        """The parameters of a plain signed request; None: the general way, please."""
+        raise NotImplementedError
+
+    def finish(self, body: bytes) -> None:
+        """The good answer of a request that was kept."""
+        raise NotImplementedError
+
+    def fail(self, error: ApiError) -> None:
+        """The refusal of a request that was kept."""
+        raise NotImplementedError
+
+    def deliver(self, data: bytes) -> None:
+        """The finished bytes of a whole HTTP answer, of a request that was kept; once."""
+        raise NotImplementedError
+
+
+class HttpRequest(Request):
+    """One request on the fast lane, from its bytes to its answer; also its turn on the connection."""
+
+    __slots__ = ("body", "connection", "keep_alive", "parallel", "query", "state", "unit")
 
     def __init__(
         self,
@@ -179,14 +199,20 @@ class Request:
         self.unit_ns = 1_000_000
         self.keep_alive = keep_alive
         self.parallel = route.parallel
-        self.peer: Peer = connection.peer  # type: ignore[assignment]
+        self.peer = connection.peer  # type: ignore[assignment]
         self.state = FRESH
-        self.data: bytes | None = None
-        self.fresh = False  # the barrier has been passed
-        self.admitted = False  # key, signature, time and permission were looked at, and are good
+        self.data = None
+        self.fresh = False
+        self.admitted = False
         self.weighed = False
-        self.more = b""  # further header lines of a good answer
+        self.more = b""
         self.account = 0
+
+    def form(self) -> Form | None:
+        """The parameters of a plain signed request; None: the general way, please."""
+        if self.unit or (self.query and self.body):
+            return None
+        return read_form(self.body or self.query)
 
     def finish(self, body: bytes) -> None:
         """The good answer of a request that was kept."""
@@ -235,7 +261,7 @@ class Lane:
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
-    def serve(self, request: Request) -> bytes | None:
+    def serve(self, request: HttpRequest) -> bytes | None:
         """The whole answer, or None: the handler keeps the request."""
         route = request.route
         route.served += 1
@@ -258,7 +284,7 @@ class Lane:
         except Exception:
             return self._fault(request)
 
-    def _general(self, request: Request) -> bytes | None:
+    def _general(self, request: HttpRequest) -> bytes | None:
         """Parse, ask who it is, and call the handler. Runs again from the start when it had to wait for the barrier."""
         route = request.route
         if request.unit:
@@ -275,7 +301,7 @@ class Lane:
         body = route.handler(request)
         return request.data if body is None else self.good(request, body)
 
-    def _admitted(self, request: Request) -> bool:
+    def _admitted(self, request: HttpRequest) -> bool:
         """Who asks, and may they; False: it will be known later, and `_verified` goes on then."""
         access = self.access
         parsed = request.parsed
@@ -292,7 +318,7 @@ class Lane:
 
     # --- the ways back in ----------------------------------------------------------------------------------------
 
-    def _verified(self, request: Request, good: bool | ApiError) -> None:
+    def _verified(self, request: HttpRequest, good: bool | ApiError) -> None:
         """An Ed25519 signature was checked off the loop."""
         try:
             self.access.accept(request.key, request.route.security, good)
@@ -302,19 +328,19 @@ class Lane:
         request.admitted = True
         self._go_on(request)
 
-    def _wait(self, request: Request) -> bytes | None:
+    def _wait(self, request: HttpRequest) -> bytes | None:
         """Go on when everything that was acknowledged before now has been applied here."""
         request.fresh = True
-        self.reads.wait(lambda error: self._fresh(request, error))
+        self.reads.wait(lambda error: self._fresh(request, error), is_public=request.route.is_public)
         return request.data
 
-    def _fresh(self, request: Request, error: ApiError | None) -> None:
+    def _fresh(self, request: HttpRequest, error: ApiError | None) -> None:
         if error is not None:
             request.deliver(self.refused(request, error))
         else:
             self._go_on(request)
 
-    def _go_on(self, request: Request) -> None:
+    def _go_on(self, request: HttpRequest) -> None:
         try:
             data = self._general(request)
         except ApiError as error:
@@ -324,14 +350,14 @@ class Lane:
         if data is not None:
             request.deliver(data)
 
-    def _unknown(self, request: Request, error: ApiError) -> bytes | None:
+    def _unknown(self, request: HttpRequest, error: ApiError) -> bytes | None:
         if error.code in UNKNOWN_CODES and not request.fresh and not self.at_once:
             return self._wait(request)
         return self.refused(request, error)
 
     # --- the way out ---------------------------------------------------------------------------------------------
 
-    def good(self, request: Request, body: bytes) -> bytes:
+    def good(self, request: HttpRequest, body: bytes) -> bytes:
         """The bytes of a good answer."""
         used = request.peer.used
         if request.keep_alive and not request.more:
@@ -339,7 +365,7 @@ class Lane:
         more = request.more if request.keep_alive else request.more + CLOSE
         return GOOD_MORE % (len(body), used, used, more, body)
 
-    def refused(self, request: Request, error: ApiError) -> bytes:
+    def refused(self, request: HttpRequest, error: ApiError) -> bytes:
         """The bytes of a refusal; what is free when it succeeds costs its weight when it fails."""
         route = request.route
         route.failed += 1
@@ -351,14 +377,17 @@ class Lane:
             more += b"retry-after: %d\r\n" % error.retry_after_s
         return answer_bytes(error.status, error.body, more, request.keep_alive)
 
-    def _fault(self, request: Request) -> bytes:
-        """A handler raised what it may not raise: a bug of ours, and never a half-done change."""
+    def _fault(self, request: HttpRequest) -> bytes:
+        return self.refused(request, self.excuse(request.route))
+
+    def excuse(self, route: Route) -> ApiError:
+        """What to say for a handler that raised what it may not: a bug of ours, and never a half-done change."""
         if isinstance(sys.exception(), ViewClosed):
             # A view that had a fault is closed, trading goes on: what needs it cannot be answered here.
-            return self.refused(request, ApiError(-1001, VIEW_CLOSED, 503))
+            return ApiError(-1001, VIEW_CLOSED, 503)
         self.faults += 1
-        logger.exception("bug in the handler of %s %s", request.route.endpoint.method, request.route.endpoint.path)
-        return self.refused(request, internal())
+        logger.exception("bug in the handler of %s %s", route.endpoint.method, route.endpoint.path)
+        return internal()
 
 
-__all__ = ["Handler", "Lane", "Request", "Route", "Security", "answer_bytes"]
+__all__ = ["Handler", "HttpRequest", "Lane", "Request", "Route", "Security", "answer_bytes"]

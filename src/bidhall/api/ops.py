@@ -86,4 +86,26 @@ def render(door: Door) -> str:
         "Refused requests by endpoint.",
         [(labels, route.failed) for labels, route in routes],
     )
+    if door.past.history is not None:
+        for name, kind, text, value in _history(door.past.history.status()):
+            put(f"history_{name}", kind, text, [("", value)])
     return "\n".join(lines) + "\n"
+
+
+def _history(status: dict[str, Any]) -> list[tuple[str, str, str, Any]]:
+    """The history's metrics: name, kind, help, value."""
+    return [
+        ("up", "gauge", "1 while what happens is written to the history.", int(status["state"] == "following")),
+        ("failing", "gauge", "1 while the history cannot be written.", int(bool(status["last_error"]))),
+        ("position", "counter", "Position of the log up to which the history is written.", status["position"]),
+        ("lag_batches", "gauge", "Positions that the history is behind.", status["lag_batches"]),
+        ("lag_seconds", "gauge", "Kernel time that the history is behind.", f"{status['lag_seconds']:.3f}"),
+        ("queue_bytes", "gauge", "What waits in memory for the history.", status["queue_bytes"]),
+        ("spilled_batches_total", "counter", "Batches that went to the spill.", status["spilled_batches"]),
+        ("rows_total", "counter", "Rows written to the history.", status["rows_total"]),
+        ("writes_total", "counter", "Transactions of the history.", status["writes_total"]),
+        ("retries_total", "counter", "Writes to the history that failed.", status["retries_total"]),
+        ("rebuilds_total", "counter", "Times that the history was put aside.", status["rebuilds_total"]),
+        ("reads_total", "counter", "Questions to the history.", status["reads_total"]),
+        ("reads_failed_total", "counter", "Questions that it could not answer.", status["reads_failed_total"]),
+    ]

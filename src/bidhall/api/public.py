@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Market data over REST: ping, time, exchangeInfo, depth, trades, candles, average price.
 
-Who calls it: the lane. All of it is read from the kernel and the views of this replica, in the loop's own step, so an
-answer never mixes two states. What may never happen here: a depth snapshot that does not fit the streams (see Marks).
+Who calls it: the lane. It is read from the kernel and the views of this replica, in the loop's own step, so an answer
+never mixes two states; what lies behind the views comes from the history (`past.py`). What may never happen here: a
+depth snapshot that does not fit the streams (see Marks).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from bidhall.replica import NotReady, Outcome, OutcomeKind, Overloaded
 if TYPE_CHECKING:
     from bidhall.api.access import Gate
     from bidhall.api.lane import Lane, Request
+    from bidhall.api.past import Past
+    from bidhall.core.views import AggTrade, Candle, Trade
     from bidhall.protocol.markets import Market
 
 MARK_S_MIN: Final = 0.02  # marks of one market are at least this far apart
@@ -101,9 +104,9 @@ def snapshot(exchange: Any, market: Market, limit: int) -> bytes:
 class PublicReads:
     """The handlers that need no key, except the tickers."""
 
-    def __init__(self, gate: Gate, lane: Lane, streams: Any) -> None:
+    def __init__(self, gate: Gate, lane: Lane, streams: Any, past: Past) -> None:
         self.replica = gate.replica
-        self.views = gate.replica.views
+        self.past = past
         self.registry = gate.replica.registry
         self.environment = gate.environment
         self.limits = gate.limits
@@ -116,7 +119,7 @@ class PublicReads:
         lane.add(endpoints.EXCHANGE_INFO, self.exchange_info, weight=20)
         lane.add(endpoints.DEPTH, self.depth)
         lane.add(endpoints.TRADES, self.trades, weight=25)
-        lane.add(endpoints.HISTORICAL_TRADES, self.historical_trades, weight=25)
+        lane.add(endpoints.HISTORICAL_TRADES, self.trades, weight=25)
         lane.add(endpoints.AGG_TRADES, self.agg_trades, weight=4)
         lane.add(endpoints.KLINES, self.klines, weight=2)
         lane.add(endpoints.UI_KLINES, self.klines, weight=2)
@@ -141,39 +144,40 @@ class PublicReads:
             return None
         return snapshot(self.replica.exchange, market, request.values["limit"])
 
-    def trades(self, request: Request) -> bytes:
-        """GET /trades"""
+    def trades(self, request: Request) -> bytes | None:
+        """GET /trades, and GET /historicalTrades, which has fromId"""
         market = self.market(request)
-        return market_answers.trades(market, self.views.trades(market.id, request.values["limit"]), request.unit_ns)
+        values = request.values
 
-    def historical_trades(self, request: Request) -> bytes:
-        """GET /historicalTrades"""
-        market = self.market(request)
-        limit = request.values["limit"]
-        if "fromId" in request.values:
-            found = self.views.trades_from(market.id, request.values["fromId"], limit)
-        else:
-            found = self.views.trades(market.id, limit)
-        return market_answers.trades(market, found, request.unit_ns)
+        def build(found: list[Trade]) -> bytes:
+            return market_answers.trades(market, found, request.unit_ns)
 
-    def agg_trades(self, request: Request) -> bytes:
+        return self.past.trades(request, market.id, values["limit"], values.get("fromId", -1), build)
+
+    def agg_trades(self, request: Request) -> bytes | None:
         """GET /aggTrades"""
         market = self.market(request)
         values = request.values
         start_ns, end_ns = bounds(values)
-        found = self.views.agg_trades(market.id, values["limit"], values.get("fromId", -1), start_ns, end_ns)
-        return market_answers.agg_trades(market, found, request.unit_ns)
 
-    def klines(self, request: Request) -> bytes:
+        def build(found: list[AggTrade]) -> bytes:
+            return market_answers.agg_trades(market, found, request.unit_ns)
+
+        from_id = values.get("fromId", -1)
+        return self.past.agg_trades(request, market.id, values["limit"], from_id, start_ns, end_ns, build)
+
+    def klines(self, request: Request) -> bytes | None:
         """GET /klines and GET /uiKlines"""
         market = self.market(request)
         values = request.values
         start_ns, end_ns = bounds(values)
         offset_s = values.get("timeZone", 0) * 60
-        found = self.views.klines(
-            market.id, values["interval"], values["limit"], self.replica.time_ns, start_ns, end_ns, offset_s
-        )
-        return market_answers.klines(market, found, request.unit_ns)
+
+        def build(found: list[Candle]) -> bytes:
+            return market_answers.klines(market, found, request.unit_ns)
+
+        interval, limit = values["interval"], values["limit"]
+        return self.past.klines(request, market.id, interval, limit, start_ns, end_ns, offset_s, build)
 
     def average_price(self, request: Request) -> bytes:
         """GET /avgPrice"""

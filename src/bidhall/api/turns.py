@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from bidhall.api.lane import DONE, FRESH, HELD, WAITING, Lane, Request, answer_bytes
+from bidhall.api.lane import DONE, FRESH, HELD, WAITING, HttpRequest, Lane, answer_bytes
 from bidhall.protocol.errors import ApiError, too_many_connections
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Last:
         self.state = DONE
 
 
-Turn = Request | Cold | Last
+Turn = HttpRequest | Cold | Last
 
 
 class Caps:
@@ -184,7 +184,7 @@ class Turns(HttpToolsProtocol):
     def arrive(self, turn: Turn) -> None:
         """A request is whole: serve it now, or when its turn comes."""
         turns = self.turns
-        if not turns and not self.write_paused and type(turn) is Request:
+        if not turns and not self.write_paused and type(turn) is HttpRequest:
             data = self.lane.serve(turn)
             if data is not None:
                 self.write_answer(data, turn.keep_alive)
@@ -205,7 +205,7 @@ class Turns(HttpToolsProtocol):
 
     def _run(self, turn: Turn) -> None:
         """Serve a turn that is in the queue."""
-        if type(turn) is Request:
+        if type(turn) is HttpRequest:
             turn.state = FRESH
             turn.data = self.lane.serve(turn)
             turn.state = WAITING if turn.data is None else DONE

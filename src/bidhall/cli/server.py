@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bidhall serve`: one process with everything in it, from the first line it prints to its exit code.
 
-The command line calls `run`. The order of a start: log, replica, seed, demo, doors; of a stop: doors, demo, replica,
-log. Exit code 0 after SIGTERM or SIGINT, 1 when anything that holds a promise has failed; then it says why, on stderr.
+The command line calls `run`. The order of a start: log, replica, history, seed, demo, doors; of a stop: doors, demo,
+replica, history, log. Exit code 0 after SIGTERM or SIGINT, 1 when anything that holds a promise has failed; then it
+says why, on stderr.
 """
 
 import asyncio
@@ -29,10 +30,13 @@ from bidhall.environment import RealEnvironment
 from bidhall.log import Log, LogFault, open_log
 from bidhall.replica import Fault, Refused, Replica
 from bidhall.settings import Settings
+from bidhall.sinks import History
 
 if TYPE_CHECKING:
     from bidhall.demo.town import Demo
 
+# How long another thread (the history's) may go on in Python while the loop waits for its turn; Python's own is 5 ms.
+SWITCH_S: Final = 0.0005
 STOP_S: Final = 18.0  # ECS and Docker kill later than this; what is acknowledged is in the log in any case
 FAILED_STOP_S: Final = 3.0
 LISTENING: Final = "listening.json"
@@ -50,6 +54,7 @@ def run(settings: Settings) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     session = Session(settings)
+    sys.setswitchinterval(SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(session.serve())
@@ -73,6 +78,7 @@ class Session:
         self._environment = RealEnvironment()
         self._log: Log
         self._replica: Replica
+        self._history: History | None = None
         self._door: Door | None = None
         self._demo: Demo | None = None
         self._signalled: asyncio.Event
@@ -130,7 +136,12 @@ class Session:
         except ValueError as error:
             raise CannotStart(str(error)) from None
         self._replica = Replica(self._log, self._environment, folder=self._folder, settings=self._settings.replica)
+        if self._settings.history.enabled:
+            self._history = History(self._replica, self._environment, self._folder, self._settings.history)
+            self._history.attach()
         await self._replica.start()
+        if self._history is not None:
+            self._history.start()
 
     async def _seed(self, document: SeedDocument) -> None:
         await seeding.apply(document, self._replica)
@@ -141,7 +152,9 @@ class Session:
             await self._demo.start()
 
     async def _open_doors(self) -> None:
-        self._door = Door(self._replica, self._environment, self._door_settings(), self._settings.feeds)
+        self._door = Door(
+            self._replica, self._environment, self._door_settings(), self._settings.feeds, history=self._history
+        )
         await self._door.start()
         if self._folder is not None:
             where = {"pid": os.getpid(), **_addresses(self._settings, self._door)}
@@ -192,7 +205,12 @@ class Session:
             await self._door.stop()
         if self._demo is not None:
             await self._demo.stop()
+        if self._history is not None:
+            await self._history.flush()  # so that the last snapshot is one from which it can go on
         await self._replica.stop()
+        if self._history is not None:
+            await self._history.flush()
+            await self._history.stop()
         await self._log.close()
         if self._folder is not None:
             (self._folder / LISTENING).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ that fails without stopping the replica.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,8 @@ class Guard:
         self.hold_seconds = 0.0  # how long the last snapshot held the loop
         self.audit_seconds = 0.0  # how long the last audit took
         self.audits = 0
+        # Where each sink that follows stands (-1: not known yet): a snapshot from which it can catch up is kept.
+        self.followers: list[Callable[[], int]] = []
         self._commands = 0  # applied since the last snapshot
         self._has_snapshot = False
         self._due: asyncio.Task[None] | None = None
@@ -95,7 +98,8 @@ class Guard:
                     return path
             sections = self._sections()
             self.hold_seconds = clock() - begun
-            path = await self.replica.environment.run(store.write, header, sections, thread="snapshot")
+            retained = self._retained()
+            path = await self.replica.environment.run(store.write, header, sections, retained, thread="snapshot")
             return self._written(path)
 
     async def last_snapshot(self) -> None:
@@ -103,13 +107,15 @@ class Guard:
         store = self.store
         if store is None or self.replica.views.closed or (self._has_snapshot and self._commands == 0):
             return
-        path = await self.replica.environment.run(store.write, self._header(), self._sections(), thread="snapshot")
+        path = await self.replica.environment.run(
+            store.write, self._header(), self._sections(), self._retained(), thread="snapshot"
+        )
         self._written(path)
 
     async def _fork(self, store: Store, header: Header, begun: float) -> Path | None:
         job = in_child(
             self.replica.environment,
-            lambda: store.write(header, self._sections()),
+            lambda: store.write(header, self._sections(), self._retained()),
             self.settings.snapshot_seconds_max,
             lambda: self._held(begun),
         )
@@ -125,6 +131,10 @@ class Guard:
         self._has_snapshot = True
         logger.info("snapshot %s; the loop was held for %.1f ms", path.name, self.hold_seconds * 1e3)
         return path
+
+    def _retained(self) -> int | None:
+        """The position of the follower that is furthest behind; None: there is none."""
+        return min((stands() for stands in self.followers), default=None)
 
     def _header(self) -> Header:
         state, exchange = self.replica.state, self.replica.exchange

@@ -4,7 +4,7 @@
 Made by the replica; read by the doors, the streams and the demo. Nothing here changes anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -23,6 +23,8 @@ from bidhall.core.records import (
     TopRow,
 )  # fmt: skip
 from bidhall.log import Batch, Refusal
+from bidhall.replica.amendments import Amendment
+from bidhall.replica.prevention import PreventedMatch
 
 Records = NDArray[np.void]
 _row: Final = tuple.__new__  # what `_make` of a NamedTuple calls; one Python call less for every row
@@ -45,6 +47,7 @@ class Outcome:
     first_sequence: int = 0
     events: list[EventRow] = field(default_factory=list)
     done: dict[int, OrderRow] = field(default_factory=dict)  # orders these commands finished, by id
+    amendments: Sequence[Amendment] = ()  # what the amends of its batch changed
     first_repeated: "Outcome | None" = None  # when events[0] is REPEATED: the first result, unless it is forgotten
     refusal: Refusal | None = None
 
@@ -76,8 +79,8 @@ class Applied:
     """A batch that has been applied: what it was and what it did."""
 
     __slots__ = (
-        "_done_rows", "_position_rows", "_rows", "_top_rows", "batch", "done", "events", "first_sequence", "kinds",
-        "positions", "previous_time_ns", "time_ns", "tops",
+        "_done_rows", "_position_rows", "_rows", "_top_rows", "amendments", "batch", "done", "events",
+        "first_sequence", "kinds", "positions", "prevented", "previous_time_ns", "time_ns", "tops",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +93,8 @@ class Applied:
         done: Records,
         tops: Records,
         positions: Records,
+        amendments: Sequence[Amendment] = (),
+        prevented: Sequence[PreventedMatch] = (),
     ) -> None:
         self.batch = batch
         self.previous_time_ns, self.time_ns = times_ns
@@ -99,6 +104,8 @@ class Applied:
         self.done = done
         self.tops = tops
         self.positions = positions
+        self.amendments = amendments  # what its amends changed
+        self.prevented = prevented  # the trades that self-trade prevention did not let happen
         self._rows: list[EventRow] | None = None
         self._done_rows: list[OrderRow] | None = None
         self._top_rows: list[TopRow] | None = None

@@ -6,6 +6,7 @@ the whole lookup of an API key). API keys travel as NOTE commands with a JSON pa
 
     {"op":"key","key":text,"account":id,"kind":"hmac","sealed":base64,"permissions":bits,"label":text}
     {"op":"key","key":text,"account":id,"kind":"ed25519","public_key":base64,"permissions":bits,"label":text}
+    {"op":"key","key":text,"account":id,"kind":"rsa","public_key":base64 of DER,"permissions":bits,"label":text}
     {"op":"key_off","key":text}
 
 What may never happen here: a change that did not come through the log, or a payload that stops the replica.
@@ -21,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from bidhall.core.records import ACCOUNT, ACCOUNT_STRUCT, ASSET, COMMAND_BYTES, EventKind, notes, text
+from bidhall.core.records import ACCOUNT, ACCOUNT_STRUCT, ASSET, COMMAND_BYTES, CONFIGURE, EventKind, notes, text
 from bidhall.environment import Environment
 from bidhall.protocol.markets import Asset, Market
 from bidhall.replica.keys import NONCE_BYTES, MasterKey
@@ -34,8 +35,15 @@ LEGS_AT: Final = 6
 USED_AT: Final = 7
 PAYLOAD_AT: Final = 8
 KEY_TEXT_MAX: Final = 256
+RSA_BYTES_MAX: Final = 1024  # DER of 4096 bits is 550
+KEY_KINDS: Final = ("hmac", "ed25519", "rsa")
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_KINDS: Final = (EventKind.ASSET, EventKind.MARKET, EventKind.MARKET_STATE, EventKind.ACCOUNT, EventKind.NOTED)
+_KINDS: Final = (
+    EventKind.CONFIGURED, EventKind.RULES, EventKind.ASSET, EventKind.MARKET, EventKind.MARKET_STATE,
+    EventKind.ACCOUNT, EventKind.NOTED,
+)  # fmt: skip
+_THINGS: Final = [EventKind.CONFIGURED, EventKind.RULES, EventKind.ASSET, EventKind.MARKET, EventKind.MARKET_STATE]
+_RULES: Final = (EventKind.CONFIGURED, EventKind.RULES)
 INTERESTING: Final = sum(1 << kind for kind in _KINDS)
 
 
@@ -52,7 +60,7 @@ class Key:
 
     text: str
     account: int
-    kind: str  # "hmac" or "ed25519"
+    kind: str  # "hmac", "ed25519" or "rsa"
     secret: bytes
     public_key: bytes
     permissions: int
@@ -112,6 +120,7 @@ class Registry:
         self.market_by_id: Final[dict[int, Market]] = {}
         self.accounts: Final = Accounts()
         self.keys: Final[dict[str, Key]] = {}
+        self.rules_version = 1  # of the kernel's rules, that the log says are in force
         self.version = 0  # grows with every change, so that who derives something knows when to do it again
         self.unopened = 0  # HMAC secrets that the master key does not open
         self._market_commands: Final[dict[int, bytes]] = {}
@@ -128,6 +137,7 @@ class Registry:
         self.keys.clear()
         self._market_commands.clear()
         self._stored_keys.clear()
+        self.rules_version = 1
         self.version = self.unopened = 0
 
     def use(self, master: MasterKey) -> None:
@@ -140,7 +150,7 @@ class Registry:
         """A batch that has an interesting kind of event (bits in INTERESTING)."""
         kinds = events["kind"]
         self._accounts(commands, events[kinds == EventKind.ACCOUNT], first_sequence)
-        others = events[(kinds == EventKind.ASSET) | (kinds == EventKind.MARKET) | (kinds == EventKind.MARKET_STATE)]
+        others = events[np.isin(kinds, _THINGS)]
         for event in others:
             at = (int(event["sequence"]) - first_sequence) * COMMAND_BYTES
             self._thing(event, bytes(commands[at : at + COMMAND_BYTES]))
@@ -154,7 +164,9 @@ class Registry:
 
     def _thing(self, event: Any, command: bytes) -> None:
         kind = int(event["kind"])
-        if kind == EventKind.ASSET:
+        if kind in _RULES:
+            self._use_rules(int(event["order_id"]) or int(np.frombuffer(command, CONFIGURE)[0]["rules_version"]))
+        elif kind == EventKind.ASSET:
             record = np.frombuffer(command, ASSET)[0]
             self._add_asset(Asset(int(event["asset"]), _decoded(record["name"]), int(record["decimals"])))
         elif kind == EventKind.MARKET:
@@ -163,11 +175,16 @@ class Registry:
             market.state = int(event["status"])
         self.version += 1
 
+    def _use_rules(self, version: int) -> None:
+        self.rules_version = version
+        for market in self.market_by_id.values():
+            market.rules_version = version
+
     def _add_asset(self, asset: Asset) -> None:
         self.assets[asset.id] = self.asset_by_name[asset.name] = asset
 
     def _add_market(self, market_id: int, command: bytes) -> None:
-        market = Market.from_command(market_id, command, self.assets)
+        market = Market.from_command(market_id, command, self.assets, self.rules_version)
         self.markets[market.symbol] = self.market_by_id[market_id] = market
         self._market_commands[market_id] = command
 
@@ -200,7 +217,7 @@ class Registry:
 
     def _key(self, entry: dict[str, Any]) -> None:
         key = self._opened(entry)
-        if not key.text or len(key.text) > KEY_TEXT_MAX or key.kind not in ("hmac", "ed25519"):
+        if not key.text or len(key.text) > KEY_TEXT_MAX or key.kind not in KEY_KINDS:
             raise ValueError("no such kind of key")
         self._stored_keys[key.text] = entry
         self.keys[key.text] = key
@@ -218,8 +235,8 @@ class Registry:
             secret, enabled = found or b"", enabled and found is not None
         else:
             public_key = b64decode(entry["public_key"], validate=True)
-            if len(public_key) != 32:
-                raise ValueError("an Ed25519 public key is 32 bytes")
+            if not _is_public_key(kind, public_key):
+                raise ValueError("an Ed25519 public key is 32 bytes, an RSA key DER of at most a kilobyte")
         label = str(entry.get("label", ""))
         return Key(name, account, kind, secret, public_key, int(entry["permissions"]), enabled, label)
 
@@ -250,15 +267,15 @@ class Registry:
         permissions: int = KeyPermission.READ | KeyPermission.TRADE,
         label: str = "",
     ) -> bytes:
-        """The commands that make a key, or replace it; of "ed25519" `secret` is the 32 bytes of the public key."""
+        """The commands that make a key, or replace it; of the public kinds `secret` is `signatures.public_bytes`."""
         entry: dict[str, Any] = {"op": "key", "key": name, "account": account, "kind": kind}
         if kind == "hmac":
             nonce = self._environment.random_bytes(NONCE_BYTES)
             entry["sealed"] = b64encode(self._master.seal(secret, _about(name, account), nonce)).decode()
-        elif kind == "ed25519" and len(secret) == 32:
+        elif kind in KEY_KINDS and _is_public_key(kind, secret):
             entry["public_key"] = b64encode(secret).decode()
         else:
-            raise ValueError("a key is of kind hmac, or of kind ed25519 with 32 bytes")
+            raise ValueError("a key is of kind hmac, of kind ed25519 with 32 bytes, or of kind rsa with its DER")
         if not 0 < len(name) <= KEY_TEXT_MAX:
             raise ValueError(f"a key's text has 1 to {KEY_TEXT_MAX} characters")
         entry |= {"permissions": int(permissions), "label": label}
@@ -276,6 +293,7 @@ class Registry:
             {
                 "version": VERSION,
                 "changes": self.version,
+                "rules": self.rules_version,
                 "assets": [[asset.id, asset.name, asset.decimals] for asset in self.assets.values()],
                 "markets": [
                     [market_id, b64encode(command).decode(), self.market_by_id[market_id].state]
@@ -294,6 +312,7 @@ class Registry:
             tree = orjson.loads(data)
             if tree["version"] != VERSION:
                 raise ValueError(f"a registry of version {tree['version']} is not known here")
+            self.rules_version = tree.get("rules", 1)  # snapshots from before version 2 do not say
             for asset_id, name, decimals in tree["assets"]:
                 self._add_asset(Asset(asset_id, name, decimals))
             for market_id, command, state in tree["markets"]:
@@ -306,6 +325,13 @@ class Registry:
             self.version = tree["changes"]
         except (KeyError, TypeError) as error:
             raise ValueError(f"the snapshot of the registry lacks something: {error!r}") from error
+
+
+def _is_public_key(kind: str, public_key: bytes) -> bool:
+    """Whether it may be one; who verifies with it loads it."""
+    if kind == "ed25519":
+        return len(public_key) == 32
+    return kind == "rsa" and public_key[:1] == b"\x30" and len(public_key) <= RSA_BYTES_MAX
 
 
 def _about(name: str, account: int) -> bytes:

@@ -12,7 +12,7 @@ going on after a fault.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,7 @@ from bidhall.log import (
     WriterLimits,
     chain_next,
 )  # fmt: skip
-from bidhall.replica import reading, recovery
+from bidhall.replica import amendments, prevention, reading, recovery
 from bidhall.replica.clockwork import Clockwork
 from bidhall.replica.errors import Fault, NotReady, Refused
 from bidhall.replica.guard import Guard
@@ -45,7 +45,10 @@ from bidhall.replica.settings import ReplicaSettings
 logger: Final = logging.getLogger("bidhall.replica")
 
 OVERLOADED_WAIT_SECONDS: Final = 0.01
+REJOIN_SECONDS: Final = 0.05
 LEGS_AT: Final = 6
+GROUPS: Final = frozenset({CommandKind.NOTE, CommandKind.REPLACE})  # commands of several records
+PREVENTED: Final = 1 << EventKind.PREVENTED
 
 
 class Replica:
@@ -147,9 +150,16 @@ class Replica:
             queue_commands_max=self.settings.queue_commands_max,
             queue_waiters_max=self.settings.queue_waiters_max,
             queue_seconds_max=self.settings.queue_seconds_max,
+            answer_seconds_max=self.settings.answer_seconds_max,
         )
         self._writer = Writer(
-            self.log, self.environment, LAYOUT_VERSION, RULES_VERSION, limits=limits, on_halted=self.fail
+            self.log,
+            self.environment,
+            LAYOUT_VERSION,
+            RULES_VERSION,
+            limits=limits,
+            on_halted=self.fail,
+            on_unknown=self._unknown,
         )
         await self._writer.start()
         await self._compare()
@@ -177,13 +187,23 @@ class Replica:
                     raise Fault("the log has ended")
                 except Unknown as fault:  # the connection is gone; what is read next may come from another machine
                     logger.warning("the log is not reachable: %s", fault)
-                    await self._writer.hello()
-                    await self._compare()
+                    await self._rejoin()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             if not (self._stopping and isinstance(error, Fault)):
                 self.fail(error)
+
+    async def _rejoin(self) -> None:
+        """The log takes our writes, and still holds what was applied. An unreachable log ends no process."""
+        while True:
+            await self.environment.sleep(REJOIN_SECONDS)
+            try:
+                await self._writer.hello()
+                await self._compare()
+                return
+            except Unknown as fault:
+                logger.warning("the log is still not reachable: %s", fault)
 
     async def _apply_all(self) -> None:
         clock, slice_seconds = self.environment.monotonic, self.settings.apply_slice_seconds
@@ -205,11 +225,12 @@ class Replica:
         self._check_place(batch)
         slots = self._writer.delivered(batch)
         before_ns, first_sequence = exchange.time_ns, exchange.sequence + 1
+        amended = amendments.look(exchange, entry.commands)
         events = exchange.apply(entry.commands, batch.log_time_ns, entry.writer_time_ns, entry.writer, entry.number)
         state.position, state.chain = batch.position, batch.chain
         self._marks.append(Mark(batch.position, entry.writer, entry.number, entry.checksum))
         if events is not None:
-            self._spread(batch, before_ns, first_sequence, events, slots)
+            self._spread(batch, before_ns, first_sequence, events, slots, amended)
         if self._barriers:
             self._pass_barriers()
         if not self.ready and entry.writer == self._writer.id and not self._stopping:
@@ -226,10 +247,19 @@ class Replica:
         if entry.layout != LAYOUT_VERSION:
             raise Fault(f"position {batch.position} has layout {entry.layout}; this build knows {LAYOUT_VERSION}")
 
-    def _spread(self, batch: Batch, before_ns: int, first_sequence: int, events: Records, slots: list[Slot]) -> None:
+    def _spread(
+        self,
+        batch: Batch,
+        before_ns: int,
+        first_sequence: int,
+        events: Records,
+        slots: list[Slot],
+        amended: amendments.Targets | None,
+    ) -> None:
         """What the kernel did, to everybody who keeps it or waits for it."""
         exchange, commands = self.exchange, batch.entry.commands
         done, time_ns, kinds = exchange.done(), exchange.time_ns, 0
+        changes = amendments.rows(amended, commands, events, first_sequence, time_ns) if amended is not None else ()
         if batch.entry.count:
             kinds = event_kinds(events)
             if kinds & INTERESTING:
@@ -238,11 +268,13 @@ class Replica:
             self.guard.applied(batch.entry.count)
         if self.listeners:
             times_ns = (before_ns, time_ns)
+            tops, positions = exchange.tops(), exchange.positions()
+            prevented = prevention.rows(exchange, events, done, time_ns) if kinds & PREVENTED else ()
             self._tell(
-                Applied(batch, times_ns, first_sequence, kinds, events, done, exchange.tops(), exchange.positions())
+                Applied(batch, times_ns, first_sequence, kinds, events, done, tops, positions, changes, prevented)
             )
         for slot in slots:
-            self._answer(slot, first_sequence, time_ns, events, done)
+            self._answer(slot, first_sequence, time_ns, events, done, changes)
 
     def _keep(self, commands: memoryview, events: Records, done: Records, first_sequence: int, time_ns: int) -> None:
         """First results and views. What fails here is closed; trading goes on."""
@@ -264,11 +296,19 @@ class Replica:
 
     # --- answers -------------------------------------------------------------------------------------------------
 
-    def _answer(self, slot: Slot, first_sequence: int, time_ns: int, events: Records, done: Records) -> None:
+    def _answer(
+        self,
+        slot: Slot,
+        first_sequence: int,
+        time_ns: int,
+        events: Records,
+        done: Records,
+        changes: Sequence[amendments.Amendment],
+    ) -> None:
         first = first_sequence + slot.offset
         last = first + slot.count - 1
         rows = event_rows(events_of(events, first, last))
-        outcome = Outcome(OutcomeKind.DONE, time_ns, first, rows)
+        outcome = Outcome(OutcomeKind.DONE, time_ns, first, rows, amendments=changes)
         if len(done) and (data := orders_of(done, first, last)):
             outcome.done = {order.order_id: order for order in order_rows(data)}
         if rows and rows[0].kind == EventKind.REPEATED:
@@ -432,12 +472,12 @@ class Replica:
 
 
 def _pieces(commands: bytes, count_max: int) -> list[bytes]:
-    """Cut into batches between commands, never between the records of one note."""
+    """Cut into batches between commands, never between the records of one."""
     size_max = count_max * COMMAND_BYTES
     pieces: list[bytes] = []
     begin = end = 0
     while end < len(commands):
-        legs = max(commands[end + LEGS_AT], 1) if commands[end] == CommandKind.NOTE else 1
+        legs = max(commands[end + LEGS_AT], 1) if commands[end] in GROUPS else 1
         step = legs * COMMAND_BYTES
         if end > begin and end + step - begin > size_max:
             pieces.append(commands[begin:end])

@@ -22,13 +22,14 @@ class ReplicaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     queue_commands_max: int = 65_536
     queue_waiters_max: int = 16_384
     queue_seconds_max: float = 5.0
+    answer_seconds_max: float = 10.0  # a sent command without an outcome is answered that nobody knows
     stop_seconds: float = 10.0
 
     # Applying
     apply_slice_seconds: float = 0.005  # then the loop does something else first
     compare_batches: int = 1_000  # of those applied last are compared with the log after every (re)connect
 
-    # Views
+    # Views: what is answered from memory; what leaves them is read from the history
     trades_max: int = 65_536  # trades, and aggregate trades, a market
     done_orders_bytes: int = 98 << 20  # 458,752 orders (and a block of 65,536: 2^19), and 32 MB of indexes
     fills_max: int = 983_040  # and a block of 65,536: 2^20; 96 MB, and 32 MB of indexes

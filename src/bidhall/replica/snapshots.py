@@ -134,8 +134,8 @@ class Store:
         """All there are, the newest first."""
         return sorted(self.folder.glob(f"*{SUFFIX}"), reverse=True)
 
-    def write(self, header: Header, sections: list[Section]) -> Path:
-        """Durable under its own name when it returns; older ones beyond those to keep are gone."""
+    def write(self, header: Header, sections: list[Section], retained: int | None = None) -> Path:
+        """Durable under its own name when it returns; older ones beyond those to keep are gone (see `leaving`)."""
         path = self.folder / header.name
         making = path.with_suffix(".new")
         descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -157,9 +157,27 @@ class Store:
             os.fsync(folder)
         finally:
             os.close(folder)
-        for old in self.paths()[self.kept :]:
+        for old in self.leaving(retained):
             old.unlink(missing_ok=True)
         return path
+
+    def leaving(self, retained: int | None) -> list[Path]:
+        """Those beyond the newest few, but for the one from which a follower at position `retained` would catch up.
+
+        None: nobody follows; -1: somebody does, and nobody knows yet from where: the oldest stays.
+        """
+        old = self.paths()[self.kept :]
+        if retained is None or not old:
+            return old
+        wanted = [path for path in self.paths() if _position_of(path) <= retained]
+        keep = wanted[0] if wanted else old[-1] if retained < 0 else None
+        return [path for path in old if path != keep]
+
+
+def _position_of(path: Path) -> int:
+    """By its name; one that is named otherwise is of no use to anybody."""
+    number = path.name.partition("-")[0]
+    return int(number) if number.isdecimal() else -1
 
 
 def _all_bytes(header: Header, sections: list[Section]) -> Iterator[bytes]:
