@@ -94,7 +94,7 @@ cdef class Form:
     def request(self):
         """What the general way calls this order: keyword values of a Placement."""
         return {
-            "client_id": self.own_id, "market": self.numbers.market, "price_ticks": self.price_ticks,
+            "client_id": self.own_id, "iceberg_steps": 0, "market": self.numbers.market, "price_ticks": self.price_ticks,
             "quantity_steps": self.quantity_steps, "quote_quantity_units": self.quote_units,
             "response": ("", "ACK", "RESULT", "FULL")[self.response], "self_trade_prevention": 0, "side": self.side,
             "stop_price_ticks": 0, "strategy_id": 0, "strategy_type": 0, "time_in_force": self.time_in_force,
@@ -303,8 +303,9 @@ cdef Py_ssize_t make_id(char* to, const uint8_t* digest) noexcept nogil:
     return n + 1
 
 
-def read_form(bytes raw):
-    """The Form of a signed request's query or body whose last parameter is an HMAC signature; None: not plain."""
+def read_form(bytes raw, Py_ssize_t skip=0):
+    """The Form of a signed request's query or body whose last parameter is an HMAC signature; None: not plain.
+    `skip`: so many bytes at its start are signed, but are no parameter of the form (the key, in the WebSocket API)."""
     cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(raw)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(raw) - 75  # "&signature=" and 64 digits
     cdef Form form
@@ -312,7 +313,7 @@ def read_form(bytes raw):
         return None
     form = Form.__new__(Form)
     form.window_ns = DEFAULT_WINDOW_NS
-    if not form.read(at, size) or form.given & <uint32_t>ALWAYS != ALWAYS:
+    if not 0 <= skip < size or not form.read(at + skip, size - skip) or form.given & <uint32_t>ALWAYS != ALWAYS:
         return None
     form.raw = raw
     form.payload_size = size

@@ -24,7 +24,8 @@ E8: Final = 8
 PRICE_TICKS_MAX: Final = 1 << 42
 PRODUCT_MAX: Final = 1 << 62
 PERMISSIONS: Final = {"trade": 1, "deposit": 2, "withdraw": 4}
-SELF_TRADE_PREVENTIONS: Final = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
+SELF_TRADE_PREVENTIONS: Final = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "TRANSFER")
+MULTIPLIER_DECIMALS: Final = 4
 _DECIMAL: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,20}))?\Z", re.ASCII)
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `(?P<field>[^`]*)`(?: - at `(?P<place>[^`]*)`)?")
 
@@ -51,7 +52,11 @@ class AssetDocument(Shape, frozen=True, kw_only=True):
 
 
 class MarketDocument(Shape, frozen=True, kw_only=True):
-    """Two assets that trade against each other, with the bounds of every filter; what is left out is set wide."""
+    """Two assets that trade against each other, with the bounds of every filter; what is left out is set wide.
+
+    Prices are bounded by the average price times multipliers: `multiplier_…` of both sides (PERCENT_PRICE), or
+    `bid_multiplier_…` and `ask_multiplier_…` of each (PERCENT_PRICE_BY_SIDE).
+    """
 
     name: str
     base: str
@@ -74,6 +79,15 @@ class MarketDocument(Shape, frozen=True, kw_only=True):
     taker_rate: Amount = "0.001"
     orders_max: int = 200
     algo_orders_max: int = 5
+    iceberg_orders_max: int = 0
+    iceberg_parts_max: int = 100
+    position_max: Amount = "0"
+    multiplier_up: Amount | None = None
+    multiplier_down: Amount | None = None
+    bid_multiplier_up: Amount | None = None
+    bid_multiplier_down: Amount | None = None
+    ask_multiplier_up: Amount | None = None
+    ask_multiplier_down: Amount | None = None
     amends_max: int = 10
     self_trade_prevention: str = "EXPIRE_MAKER"
     self_trade_preventions: list[str] = msgspec.field(default_factory=lambda: list(SELF_TRADE_PREVENTIONS))
@@ -107,17 +121,38 @@ class MarketDocument(Shape, frozen=True, kw_only=True):
             market_step_steps=quantities.cells(self.market_step, 0, "market_step"),
             notional_units_min=exact(self.notional_min, quote_decimals, "notional_min"),
             notional_units_max=exact(self.notional_max, quote_decimals, "notional_max"),
-            notional_flags=self.notional_min_for_market | self.notional_max_for_market << 1,
+            notional_flags=self.notional_min_for_market | self.notional_max_for_market << 1 | self._is_one_sided() << 2,
             average_minutes=self.average_minutes,
             maker_rate_e8=exact(self.maker_rate, E8, "maker_rate"),
             taker_rate_e8=exact(self.taker_rate, E8, "taker_rate"),
             orders_max=self.orders_max,
             algo_orders_max=self.algo_orders_max,
+            iceberg_orders_max=self.iceberg_orders_max,
+            iceberg_parts_max=self.iceberg_parts_max,
+            position_units_max=exact(self.position_max, base_decimals, "position_max"),
+            **self._multipliers(),
             amends_max=self.amends_max,
             self_trade_prevention=_member(SelfTradePrevention, self.self_trade_prevention, "self_trade_prevention"),
             self_trade_preventions=_modes(self.self_trade_preventions),
             state=_member(MarketState, self.state, "state"),
         )
+
+    def _is_one_sided(self) -> bool:
+        """Whether both sides share their multipliers."""
+        return self.multiplier_up is not None or self.multiplier_down is not None
+
+    def _multipliers(self) -> dict[str, int]:
+        """The multipliers in 1e-4, by the names of the command; 0: no bound."""
+        found = {}
+        for side in ("bid", "ask"):
+            for way in ("up", "down"):
+                name = f"{side}_multiplier_{way}"
+                own, shared = getattr(self, name), getattr(self, f"multiplier_{way}")
+                if own is not None and self._is_one_sided():
+                    raise BadDocument(f"market {self.name}: give either {name} or multiplier_{way}")
+                text = own if own is not None else shared
+                found[name + "_e4"] = 0 if text is None else exact(text, MULTIPLIER_DECIMALS, name)
+        return found
 
     def _widest(self, tick_e8: int, step_units: int, decimals_apart: int) -> tuple[int, int]:
         """Upper bounds for price and quantity where none is given: as wide as the kernel's 2^62 for a product allows.
@@ -135,7 +170,7 @@ class MarketDocument(Shape, frozen=True, kw_only=True):
 
 
 class KeyDocument(Shape, frozen=True, kw_only=True):
-    """An API key: with `secret` it signs by HMAC-SHA256, with `public_key` (PEM, or base64 of it) by Ed25519."""
+    """An API key: with `secret` it signs by HMAC-SHA256, with `public_key` (PEM, or base64 of it) by Ed25519 or RSA."""
 
     key: str
     secret: str = ""
@@ -143,15 +178,24 @@ class KeyDocument(Shape, frozen=True, kw_only=True):
     permissions: list[str] = msgspec.field(default_factory=lambda: ["read", "trade"])
     label: str = ""
 
-    def kind(self) -> str:
-        """hmac or ed25519."""
+    def signing(self) -> tuple[str, bytes]:
+        """hmac, ed25519 or rsa, and what the registry keeps of the key for it."""
         if bool(self.secret) == bool(self.public_key):
-            raise BadDocument(f"key {self.key}: give either secret (HMAC) or public_key (Ed25519)")
-        return "hmac" if self.secret else "ed25519"
+            raise BadDocument(f"key {self.key}: give either secret (HMAC) or public_key (Ed25519, RSA)")
+        if self.secret:
+            return "hmac", self.secret.encode()
+        from bidhall.protocol import signatures  # only who has such a key pays for cryptography's import
+
+        try:
+            public = signatures.load_public_key(self.public_key)
+        except ValueError as error:
+            raise BadDocument(f"key {self.key}: public_key: {error}") from None
+        return signatures.kind_of(public), signatures.public_bytes(public)
 
 
 class AccountDocument(Shape, frozen=True, kw_only=True):
-    """An owner of balances and keys. A fee rate left out is the market's."""
+    """An owner of balances and keys. A fee rate left out is the market's; accounts of the same `trade_group` (not 0)
+    are one owner to self-trade prevention."""
 
     name: str = ""
     balances: dict[str, Amount] = {}
@@ -159,6 +203,7 @@ class AccountDocument(Shape, frozen=True, kw_only=True):
     permissions: list[str] = msgspec.field(default_factory=lambda: list(PERMISSIONS))
     maker_rate: Amount | None = None
     taker_rate: Amount | None = None
+    trade_group: int = 0
 
     def command(self) -> bytes:
         """The ACCOUNT command."""
@@ -167,6 +212,7 @@ class AccountDocument(Shape, frozen=True, kw_only=True):
             permissions=sum({_permission(name) for name in self.permissions}),
             maker_rate_e8=-1 if self.maker_rate is None else exact(self.maker_rate, E8, "maker_rate"),
             taker_rate_e8=-1 if self.taker_rate is None else exact(self.taker_rate, E8, "taker_rate"),
+            trade_group=self.trade_group,
         )
 
     def deposits(self, account: int, assets: Mapping[str, tuple[int, int]]) -> bytes:

@@ -6,6 +6,7 @@ document becomes a list of commands that depends on nothing else, so a start tha
 is recognised and completed. It must never touch an exchange that has a history of its own.
 """
 
+import logging
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from bidhall.documents import AccountDocument, BadDocument, KeyDocument, SeedDoc
 
 if TYPE_CHECKING:
     from bidhall.replica import Registry, Replica
+
+logger: Final = logging.getLogger("bidhall")
 
 # Seeds are cut into pieces of about this many commands, so that one of a million accounts is no single batch.
 PIECE_COMMANDS: Final = 1000
@@ -47,7 +50,10 @@ def parse(raw: bytes, name: str) -> SeedDocument:
 
 
 async def apply(document: SeedDocument, replica: "Replica") -> bool:
-    """Give an empty exchange what the document says; False when there is a history that is not this document's."""
+    """Give an empty exchange what the document says; False when there is a history that is not this document's, which
+    only gets the newest rules."""
+    if await _activate_rules(replica):
+        return False
     try:
         groups = list(_groups(document, replica.registry))
     except (struct.error, OverflowError):
@@ -61,6 +67,19 @@ async def apply(document: SeedDocument, replica: "Replica") -> bool:
         refused = next((event for event in outcome.events if event.kind == records.EventKind.REJECTED), None)
         if refused is not None:
             raise BadDocument(_complaint(refused, outcome.events.index(refused), piece))
+    return True
+
+
+async def _activate_rules(replica: "Replica") -> bool:
+    """A history that began with older rules goes on with the newest this build knows. Only where nobody else writes:
+    other writers may be of a build that does not know them."""
+    rules = replica.exchange.rules
+    if not 0 < rules < records.RULES_VERSION or not replica.log.exclusive:
+        return False
+    outcome = await replica.execute(records.rules(records.RULES_VERSION))
+    if outcome.events[0].kind != records.EventKind.RULES:
+        raise BadDocument(f"the exchange refused version {records.RULES_VERSION} of the rules")
+    logger.info("this log began with version %d of the rules; version %d is active now", rules, records.RULES_VERSION)
     return True
 
 
@@ -105,22 +124,12 @@ def _keys(account: AccountDocument, number: int, registry: "Registry") -> bytes:
 
 
 def _key(key: KeyDocument, account: int, registry: "Registry") -> bytes:
-    kind = key.kind()
+    kind, secret = key.signing()
     unknown = [name for name in key.permissions if name not in KEY_PERMISSIONS]
     if unknown:
         raise BadDocument(f"key {key.key}: unknown permission {unknown[0]!r}; known are {', '.join(KEY_PERMISSIONS)}")
     permissions = sum({KEY_PERMISSIONS[name] for name in key.permissions})
-    secret = key.secret.encode() if kind == "hmac" else _public_bytes(key)
     return registry.key_note(key.key, account, kind, secret, permissions=permissions, label=key.label)
-
-
-def _public_bytes(key: KeyDocument) -> bytes:
-    from bidhall.protocol.signatures import load_ed25519  # only who has such a key pays for cryptography's import
-
-    try:
-        return load_ed25519(key.public_key).public_bytes_raw()
-    except ValueError as error:
-        raise BadDocument(f"key {key.key}: public_key: {error}") from None
 
 
 def _is_cut_off(exchange: Exchange, commands: bytes) -> bool:
@@ -154,4 +163,3 @@ def _complaint(event: records.EventRow, index: int, piece: bytes) -> str:
         f"the exchange refused command {event.sequence} of the seed, {records.CommandKind(row.kind).name}: "
         f"{records.Reject(event.code).name}"
     )
-

@@ -29,10 +29,12 @@ EARLY = {"code": -1021, "msg": "Timestamp for this request was 1000ms ahead of t
 
 def values_of(endpoint: Endpoint) -> dict[str, Any]:
     names = {parameter.name for parameter in endpoint.parameters}
+    if "cancelReplaceMode" in names:
+        return ORDER | {"cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrderId": "1"}
     if "side" in names:
         return ORDER
     values = {"symbol": "BTCUSDT"} if "symbol" in names else {}
-    if "origClientOrderId" in names:
+    if "orderId" in names:
         values["orderId"] = "1"
     return values | ({"newQty": "0.001"} if "newQty" in names else {})
 

@@ -170,7 +170,12 @@ async def test_amend_lowers_the_quantity_and_keeps_the_place(venue: Venue, alice
         ({"newClientOrderId": "a b"}, -1100, None),
         ({"newClientOrderId": "x" * 37}, -1100, None),
         ({"strategyType": "5"}, -1134, "strategyType was less than 1000000."),
-        ({"icebergQty": "0.001"}, -2010, "Iceberg orders are not supported for this symbol."),
+        ({"icebergQty": "0.011"}, -2010, "IcebergQty exceeds QTY."),
+        ({"icebergQty": "0.000001"}, -1013, "Filter failure: LOT_SIZE"),
+        ({"icebergQty": "0.0001", "quantity": "0.01001"}, -1013, "Filter failure: ICEBERG_PARTS"),
+        ({"icebergQty": "0.005", "timeInForce": "IOC"}, -1014, "Unsupported order combination."),
+        ({"type": "MARKET", "timeInForce": None, "price": None, "icebergQty": "0.001"}, -1106,
+        "Parameter 'icebergQty' sent when not required."),
     ],
 )  # fmt: skip
 async def test_orders_that_are_refused(

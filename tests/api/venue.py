@@ -16,6 +16,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from bidhall import seed
 from bidhall.api.app import Door, DoorSettings
@@ -23,6 +26,7 @@ from bidhall.documents import SeedDocument, convert
 from bidhall.environment import RealEnvironment
 from bidhall.log import open_log
 from bidhall.replica import Replica, ReplicaSettings
+from bidhall.sinks import History
 from tests.api.wire import Answer, Wire, request
 
 ADMIN_KEY = "admin-key-of-the-tests"
@@ -73,19 +77,26 @@ DOCUMENT: dict[str, Any] = {
 class Venue:
     """Start it, talk to it, stop it."""
 
-    def __init__(self, url: str = "memory:", folder: Path | None = None, **door: Any) -> None:
+    def __init__(
+        self, url: str = "memory:", folder: Path | None = None, *, history: bool = False, **door: Any
+    ) -> None:
         self.environment = RealEnvironment()
         self.log = open_log(url, self.environment)
         self.replica = Replica(self.log, self.environment, folder=folder, settings=ReplicaSettings(snapshot_fork=False))
+        self.history = History(self.replica, self.environment, folder) if history else None
         self.settings = DoorSettings(**{"port": 0, "admin_port": 0, "admin_key": ADMIN_KEY, **door})
         self.document: dict[str, Any] = DOCUMENT
         self.door: Door
         self.clients: list[Client] = []
 
     async def start(self) -> Venue:
+        if self.history is not None:
+            self.history.attach()
         await self.replica.start()
+        if self.history is not None:
+            self.history.start()
         await seed.apply(convert(self.document, SeedDocument), self.replica)
-        self.door = Door(self.replica, self.environment, self.settings)
+        self.door = Door(self.replica, self.environment, self.settings, history=self.history)
         await self.door.start()
         return self
 
@@ -94,6 +105,8 @@ class Venue:
             await client.close()
         await self.door.stop()
         await self.replica.stop()
+        if self.history is not None:
+            await self.history.stop()
         await self.log.close()
         self.environment.close()
 
@@ -125,6 +138,7 @@ class Client:
         self.venue = venue
         self.wire = wire
         self.key = key
+        self.private: RSAPrivateKey | None = None  # of a client that signs by RSA
 
     async def close(self) -> None:
         await self.wire.close()
@@ -138,7 +152,9 @@ class Client:
 
     def seal(self, payload: str) -> str:
         """A payload with the signature that belongs to it."""
-        if self.key == CAROL:
+        if self.private is not None:
+            signature = quote(b64encode(self.private.sign(payload.encode(), PKCS1v15(), SHA256())).decode(), safe="")
+        elif self.key == CAROL:
             signature = quote(b64encode(CAROL_PRIVATE.sign(payload.encode())).decode(), safe="")
         else:
             secret = SECRET.get(self.key, "no secret").encode()

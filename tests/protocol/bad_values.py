@@ -199,6 +199,14 @@ KINDS: dict[str, tuple[list[Any], list[Bad]]] = {
         [("ONLY_NEW", 1), ("ONLY_PARTIALLY_FILLED", 2)],
         words((-1145, "cancelRestrictions has to be either ONLY_NEW or ONLY_PARTIALLY_FILLED."), ("NONE",)),
     ),
+    "cancelReplaceMode": (
+        [("STOP_ON_FAILURE", False), ("ALLOW_FAILURE", True)],
+        words(invalid("cancelReplaceMode"), ("STOP", "true")),
+    ),
+    "orderRateLimitExceededMode": (
+        [("DO_NOTHING", False), ("CANCEL_ONLY", True)],
+        words(invalid("orderRateLimitExceededMode"), ("NOTHING",)),
+    ),
     "recvWindow": (
         [("5000", 5000 * 10**6), ("60000", 60000 * 10**6), ("0.001", 10**3), ("6000.346", 6000346 * 10**3), ("0", 0)],
         [(text, *illegal("recvWindow", DECIMAL)) for text in NO_DIGITS + ALSO_NO_DECIMAL]
@@ -218,11 +226,15 @@ KINDS: dict[str, tuple[list[Any], list[Bad]]] = {
     ),
     "signature": ([("00", "00"), ("zz", "zz")], []),
     "asset": ([("BTC", "BTC")], []),
+    "listenKey": ([("k" * 64, "k" * 64), ("a", "a")], []),
     "needBtcValuation": ([("true", True)], [("1", *invalid("needBtcValuation"))]),
 }
-for _name in ("orderId", "fromId", "strategyId", "trailingDelta", "pegOffsetValue", "subscriptionId"):
+for _name in (
+    "orderId", "fromId", "strategyId", "trailingDelta", "pegOffsetValue", "subscriptionId", "cancelOrderId",
+    "preventedMatchId", "fromPreventedMatchId", "fromExecutionId",
+):  # fmt: skip
     KINDS[_name] = (INTEGERS_GOOD, integers(_name))
 for _name in ("quantity", "quoteOrderQty", "price", "stopPrice", "icebergQty", "newQty"):
     KINDS[_name] = (DECIMALS_GOOD, decimals(_name))
-for _name in ("newClientOrderId", "origClientOrderId"):
+for _name in ("newClientOrderId", "origClientOrderId", "cancelNewClientOrderId", "cancelOrigClientOrderId"):
     KINDS[_name] = (CLIENT_IDS_GOOD, client_ids(_name))

@@ -11,7 +11,7 @@ import ccxt
 CONDITIONAL = {
     "stopPrice", "strategyId", "strategyType", "preventedMatchId", "preventedQuantity", "expiryReason", "icebergQty",
     "preventedMatches", "tradeGroupId", "workingFloor", "usedSor", "trailingDelta", "trailingTime", "pegPriceType",
-    "pegOffsetType", "pegOffsetValue", "peggedPrice",
+    "pegOffsetType", "pegOffsetValue", "peggedPrice", "takerPreventedQuantity", "makerPreventedQuantity",
 }  # fmt: skip
 
 

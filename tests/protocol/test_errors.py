@@ -11,6 +11,7 @@ from bidhall.protocol import errors
 from bidhall.protocol.errors import ApiError
 
 PLACE, CANCEL, AMEND = CommandKind.PLACE, CommandKind.CANCEL, CommandKind.AMEND
+REPLACE = CommandKind.REPLACE
 TABLE = [
     (Reject.MALFORMED, PLACE, -1014, "Unsupported order combination.", 400),
     (Reject.UNKNOWN_ACCOUNT, PLACE, -2015, "Invalid API-key, IP, or permissions for action.", 401),
@@ -26,6 +27,12 @@ TABLE = [
     (Reject.NOTIONAL, PLACE, -1013, "Filter failure: NOTIONAL", 400),
     (Reject.MAX_NUM_ORDERS, PLACE, -1013, "Filter failure: MAX_NUM_ORDERS", 400),
     (Reject.MAX_NUM_ALGO_ORDERS, PLACE, -1013, "Filter failure: MAX_NUM_ALGO_ORDERS", 400),
+    (Reject.ICEBERG_PARTS, PLACE, -1013, "Filter failure: ICEBERG_PARTS", 400),
+    (Reject.MAX_NUM_ICEBERG_ORDERS, PLACE, -1013, "Filter failure: MAX_NUM_ICEBERG_ORDERS", 400),
+    (Reject.MAX_POSITION, PLACE, -1013, "Filter failure: MAX_POSITION", 400),
+    (Reject.PERCENT_PRICE, PLACE, -1013, "Filter failure: PERCENT_PRICE_BY_SIDE", 400),
+    (Reject.MARKET_CLOSED, REPLACE, -2010, "Market is closed.", 400),
+    (Reject.ACCOUNT_CLOSED, REPLACE, -2010, "This account may not place or cancel orders.", 400),
     (Reject.DUPLICATE_CLIENT_ID, PLACE, -2010, "Duplicate order sent.", 400),
     (Reject.WOULD_TRIGGER, PLACE, -2010, "Order would trigger immediately.", 400),
     (Reject.WOULD_MATCH, PLACE, -2010, "Order would immediately match and take.", 400),
@@ -69,6 +76,16 @@ def test_every_reject_is_a_clean_refusal(reject: Reject, kind: CommandKind) -> N
 
 def test_unknown_reasons_are_our_fault() -> None:
     assert errors.from_reject(12_345, PLACE).status == 500
+
+
+def test_percent_price_has_the_name_of_the_market_s_filter() -> None:
+    assert errors.from_reject(Reject.PERCENT_PRICE, PLACE, "PERCENT_PRICE").message == "Filter failure: PERCENT_PRICE"
+
+
+def test_a_refusal_may_hold_data() -> None:
+    error = ApiError(-2021, 'a "text"', 409, 0, b'{"x":[1]}')
+    assert orjson.loads(error.body) == {"code": -2021, "msg": 'a "text"', "data": {"x": [1]}}
+    assert error != ApiError(-2021, 'a "text"', 409)
 
 
 @given(st.integers(-9999, -1), st.text(st.characters(exclude_categories=[])))

@@ -84,12 +84,55 @@ def test_exchange_info() -> None:
     assert answer["rateLimits"] == LIMITS
 
 
+# As production has them on BTCUSDT, with all that this exchange knows besides.
+FULL: dict[str, Any] = {
+    "iceberg_parts_max": 100, "iceberg_orders_max": 5, "position_units_max": 10**9, "bid_multiplier_up_e4": 50_000,
+    "bid_multiplier_down_e4": 2_000, "ask_multiplier_up_e4": 13_050, "ask_multiplier_down_e4": 0,
+}  # fmt: skip
+
+
+def filters_of(**changes: Any) -> dict[str, dict[str, Any]]:
+    return {one["filterType"]: one for one in info([a_market(**changes)])["symbols"][0]["filters"]}
+
+
 def test_every_filter_is_taken_by_the_strict_models() -> None:
-    for one in info([a_market(market_step_steps=10, orders_max=0, algo_orders_max=0)])["symbols"][0]["filters"]:
-        name = {"NOTIONAL": "notional_filter"}.get(
-            one["filterType"], one["filterType"].lower().removesuffix("_filter") + "_filter"
-        )
-        checked(one, name, without=("priceExponent", "qtyExponent"))
+    shared = {name: 12_000 for name in FULL if "multiplier" in name} | {"notional_flags": 7}
+    for changes in ({"market_step_steps": 10, "orders_max": 0, "algo_orders_max": 0}, FULL, FULL | shared):
+        filters = filters_of(**changes)
+        accepted(info([a_market(**changes)]), "exchange_info_response")
+        for kind, one in filters.items():
+            name = {"NOTIONAL": "notional_filter"}.get(kind, kind.lower().removesuffix("_filter") + "_filter")
+            checked(one, name, without=("priceExponent", "qtyExponent", "multiplierExponent"))
+        accepted({"exchangeFilters": [], "symbolFilters": list(filters.values()), "assetFilters": []},
+                 "my_filters_response")  # fmt: skip
+
+
+def test_filters_of_icebergs_positions_and_distance_to_the_average() -> None:
+    filters = filters_of(**FULL)
+    assert list(filters)[:2] == ["PRICE_FILTER", "LOT_SIZE"], "cryptofeed finds them by their places"
+    assert filters["ICEBERG_PARTS"]["limit"] == 100
+    assert filters["MAX_NUM_ICEBERG_ORDERS"]["maxNumIcebergOrders"] == 5
+    assert filters["MAX_POSITION"]["maxPosition"] == "10.00000000"
+    assert filters["PERCENT_PRICE_BY_SIDE"] == {
+        "filterType": "PERCENT_PRICE_BY_SIDE", "bidMultiplierUp": "5", "bidMultiplierDown": "0.2",
+        "askMultiplierUp": "1.305", "askMultiplierDown": "0", "avgPriceMins": 5,
+    }  # fmt: skip
+    shared = {name: 11_000 if "up" in name else 5_000 for name in FULL if "multiplier" in name}
+    assert filters_of(**shared, notional_flags=6)["PERCENT_PRICE"] == {
+        "filterType": "PERCENT_PRICE", "multiplierUp": "1.1", "multiplierDown": "0.5", "avgPriceMins": 5,
+    }  # fmt: skip
+    assert filters_of(**shared, notional_flags=6)["NOTIONAL"]["applyMinToMarket"] is False
+    only_below = filters_of(bid_multiplier_down_e4=5_000)["PERCENT_PRICE_BY_SIDE"]
+    assert (only_below["bidMultiplierUp"], only_below["bidMultiplierDown"]) == ("429496.7295", "0.5")
+    none = filters_of()
+    for kind in ("PERCENT_PRICE", "PERCENT_PRICE_BY_SIDE", "ICEBERG_PARTS", "MAX_POSITION", "MAX_NUM_ICEBERG_ORDERS"):
+        assert kind not in none
+
+
+def test_ccxt_reads_the_limits_of_a_full_market() -> None:
+    exchange = exchange_of(info([a_market(**FULL)]))
+    limits = exchange.market("BTC/USDT")["limits"]
+    assert (limits["price"]["min"], limits["amount"]["min"], limits["cost"]["min"]) == (0.01, 0.00001, 5)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
+from bidhall.core import records
 from bidhall.core.records import CommandKind, EventKind
-from bidhall.protocol import endpoints, market_answers, order_answers, orders
+from bidhall.protocol import account_answers, endpoints, market_answers, order_answers, orders, words
 from bidhall.protocol.errors import ApiError, from_reject
+from bidhall.replica import prevention
 from tests.protocol.clients import checked, exchange_of
 from tests.protocol.places import LIMIT, MS, Applied, Place
 
@@ -156,13 +159,110 @@ def test_orders_that_a_taker_triggers_do_not_show_in_its_answer(place: Place) ->
     assert (answer["status"], answer["executedQty"], len(answer["fills"])) == ("PARTIALLY_FILLED", "1.00000000", 1)
 
 
+def test_an_iceberg(place: Place) -> None:
+    text = LIMIT + "side=BUY&quantity=1&price=100&icebergQty=0.25"
+    answer = checked(place.place(text), "new_order_response")
+    assert (answer["icebergQty"], answer["origQty"]) == ("0.25000000", "1.00000000")
+    row = place.order(answer["orderId"])
+    shown = checked(orjson.loads(order_answers.order(place.market, row, MS)), "get_order_response")
+    assert shown["icebergQty"] == "0.25000000"
+    bought = place.place(LIMIT + "side=SELL&quantity=0.75&price=100&newOrderRespType=FULL", account=2)
+    assert [fill["qty"] for fill in bought["fills"]] == ["0.25000000"] * 3
+    applied = place.apply(records.cancel(1, 1, answer["orderId"]))
+    gone = orjson.loads(order_answers.canceled(place.market, applied.done[answer["orderId"]], "c", applied.time_ns, MS))
+    assert (gone["icebergQty"], gone["executedQty"]) == ("0.25000000", "0.75000000")
+    plain = place.place(LIMIT + "side=BUY&quantity=1&price=100")
+    assert "icebergQty" not in plain
+
+
+def test_decrement_takes_from_both() -> None:
+    """Scenario G of Binance's page about self-trade prevention, with the maker on the book afterwards."""
+    place = Place(self_trade_preventions=0b111111)
+    maker = place.place(LIMIT + "side=BUY&quantity=6&price=3&newOrderRespType=RESULT")
+    placement, applied = place.place_raw(LIMIT + "side=SELL&quantity=2&price=3&selfTradePreventionMode=DECREMENT")
+    answer = orjson.loads(order_answers.placed(placement, applied.events, applied.time_ns, MS))
+    checked(answer, "new_order_response")
+    assert (answer["status"], answer["executedQty"], answer["preventedQuantity"]) == (
+        "EXPIRED_IN_MATCH", ZERO, "2.00000000",
+    )  # fmt: skip
+    assert answer["preventedMatches"] == [
+        {
+            "preventedMatchId": 1, "makerSymbol": "BTCUSDT", "makerOrderId": maker["orderId"], "price": "3.00000000",
+            "takerPreventedQuantity": "2.00000000", "makerPreventedQuantity": "2.00000000",
+        }
+    ]  # fmt: skip
+    assert "tradeGroupId" not in answer
+    shown = checked(
+        orjson.loads(order_answers.order(place.market, place.order(maker["orderId"]), MS)), "get_order_response"
+    )
+    assert (shown["status"], shown["preventedMatchId"], shown["preventedQuantity"], shown["origQty"]) == (
+        "NEW", 1, "2.00000000", "6.00000000",
+    )  # fmt: skip
+    amendment = orders.amend(
+        place.values(endpoints.AMEND, f"symbol=BTCUSDT&orderId={maker['orderId']}&newQty=5"), place.market, 1, 0,
+        place.digest(),
+    )  # fmt: skip
+    applied = place.apply(amendment.command)
+    row = place.order(maker["orderId"])
+    amended = orjson.loads(order_answers.amended(place.market, applied.events[0], row, amendment, applied.time_ns, MS))
+    assert (amended["amendedOrder"]["qty"], amended["amendedOrder"]["preventedQty"]) == ("5.00000000", "2.00000000")
+
+
+def test_a_taker_by_quote_is_decremented() -> None:
+    """Its quantity is what came of it: executed and prevented."""
+    place = Place(self_trade_preventions=0b111111)
+    place.place(LIMIT + "side=SELL&quantity=1&price=100")
+    place.place(LIMIT + "side=SELL&quantity=5&price=100", account=2)
+    placement, applied = place.place_raw("type=MARKET&side=BUY&quoteOrderQty=300&selfTradePreventionMode=DECREMENT")
+    answer = orjson.loads(order_answers.placed(placement, applied.events, applied.time_ns, MS, 9))
+    assert (answer["origQty"], answer["executedQty"], answer["preventedQuantity"], answer["status"]) == (
+        "3.00000000", "2.00000000", "1.00000000", "FILLED",
+    )  # fmt: skip
+    assert (answer["tradeGroupId"], answer["cummulativeQuoteQty"]) == (9, "200.00000000")
+
+
+def test_transfer_within_a_trade_group() -> None:
+    """Scenario H: base and quote move between the two accounts, and nothing trades."""
+    place = Place(self_trade_preventions=0b111111)
+    for account in (1, 2):
+        place.apply(records.account_change(account, trade_group=4))
+    text = "&price=20&selfTradePreventionMode=TRANSFER"
+    maker = place.place(LIMIT + "side=BUY&quantity=0.6" + text)
+    placement, applied = place.place_raw(LIMIT + "side=SELL&quantity=0.3" + text, account=2)
+    answer = orjson.loads(order_answers.placed(placement, applied.events, applied.time_ns, MS, 4))
+    checked(answer, "new_order_response")
+    assert (answer["tradeGroupId"], answer["preventedQuantity"], answer["fills"], answer["status"]) == (
+        4, "0.30000000", [], "EXPIRED_IN_MATCH",
+    )  # fmt: skip
+    moved = {(row.account, row.asset): row.free_units + row.locked_units for row in applied.positions}
+    rich = {1: 1_000 * 10**8, 2: 100_000_000 * 10**8}
+    assert moved[1, 1] - rich[1] == -(moved[2, 1] - rich[1]) == 3 * 10**7
+    assert moved[2, 2] - rich[2] == -(moved[1, 2] - rich[2]) == 6 * 10**8
+    found = prevention.rows(
+        place.exchange, np.array(applied.events, records.EVENT), place.exchange.done(), applied.time_ns
+    )
+    assert orjson.loads(account_answers.prevented_matches(place.market, found, MS)) == checked(
+        [
+            {
+                "symbol": "BTCUSDT", "preventedMatchId": 1, "takerOrderId": answer["orderId"], "makerSymbol": "BTCUSDT",
+                "makerOrderId": maker["orderId"], "tradeGroupId": 4, "selfTradePreventionMode": "TRANSFER",
+                "price": "20.00000000", "takerPreventedQuantity": "0.30000000", "makerPreventedQuantity": "0.30000000",
+                "transactTime": applied.time_ns // MS,
+            }
+        ],
+        "my_prevented_matches_response_inner",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("mode", ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"])
 def test_self_trade_prevention(place: Place, mode: str) -> None:
     maker = place.place(LIMIT + "side=SELL&quantity=1&price=100")
     placement, applied = place.place_raw(LIMIT + f"side=BUY&quantity=3&price=100&selfTradePreventionMode={mode}")
     answer = orjson.loads(order_answers.placed(placement, applied.events, applied.time_ns, MS))
     checked(answer, "new_order_response")
-    match: dict[str, Any] = {"preventedMatchId": 1, "makerOrderId": maker["orderId"], "price": "100.00000000"}
+    match: dict[str, Any] = {
+        "preventedMatchId": 1, "makerSymbol": "BTCUSDT", "makerOrderId": maker["orderId"], "price": "100.00000000",
+    }  # fmt: skip
     if mode != "EXPIRE_MAKER":
         match["takerPreventedQuantity"] = "3.00000000"
         assert (answer["status"], answer["preventedQuantity"], answer["preventedMatchId"]) == (
@@ -183,7 +283,7 @@ def test_self_trade_prevention(place: Place, mode: str) -> None:
             "1.00000000",
         )
     assert answer["preventedMatches"] == [match]
-    assert answer["tradeGroupId"] == -1
+    assert "tradeGroupId" not in answer
     assert answer["selfTradePreventionMode"] == mode
 
 
@@ -322,7 +422,7 @@ def test_fills_add_up(place: Place) -> None:
 
 
 def test_client_ids_of_other_doors_cannot_break_the_json() -> None:
-    assert order_answers.client_id_text(b"plain-1_2".ljust(36, b"\0")) == "plain-1_2"
+    assert words.client_id_text(b"plain-1_2".ljust(36, b"\0")) == "plain-1_2"
     for raw in (b'a"b', b"a\\b", b"a\nb", b"\xff\xfe", b"\x7f", b"\x00" * 36):
-        text = order_answers.client_id_text(raw)
+        text = words.client_id_text(raw)
         assert orjson.loads(f'"{text}"') == text

@@ -91,6 +91,37 @@ def test_parameters_a_type_refuses(order_type: str, name: str) -> None:
     assert refused(text) == (-1106, f"Parameter '{name}' sent when not required.")
 
 
+@pytest.mark.parametrize("order_type", ["LIMIT", "LIMIT_MAKER", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"])
+def test_icebergs(order_type: str) -> None:
+    names = NEEDS[order_type] | {"icebergQty"}
+    placement = placed(query(order_type, names))
+    assert placement.iceberg_steps == row(placement.command).iceberg_steps == 10_000
+    assert row(placed(query(order_type, names, icebergQty="0")).command).iceberg_steps == 0
+    assert row(placed(query(order_type, names, icebergQty="0.5")).command).iceberg_steps == 50_000
+    assert refused(query(order_type, names, icebergQty="0.50001")) == (-2010, "IcebergQty exceeds QTY.")
+    lot = (-1013, "Filter failure: LOT_SIZE")
+    assert refused(query(order_type, names, icebergQty="0.000001")) == lot
+    assert refused(query(order_type, names, icebergQty="9999")) == lot
+    precise = (-1111, "Parameter 'icebergQty' has too much precision.")
+    assert refused(query(order_type, names, icebergQty="0.000000001")) == precise
+    if "timeInForce" in names:
+        for kind in ("IOC", "FOK"):
+            combination = (-1014, "Unsupported order combination.")
+            assert refused(query(order_type, names, timeInForce=kind)) == combination
+
+
+def test_icebergs_under_the_first_rules() -> None:
+    """A log that still runs by version 1 says so, before anything is logged."""
+    market = a_market()
+    market.rules_version = 1
+    with pytest.raises(ApiError) as caught:
+        orders.place(values(query("LIMIT", NEEDS["LIMIT"] | {"icebergQty"})), market, 1, 0, DIGEST)
+    assert (caught.value.code, caught.value.message) == (-2010, "Iceberg orders are not supported for this symbol.")
+    info = market.exchange_info()
+    assert (info["icebergAllowed"], info["cancelReplaceAllowed"]) == (False, False)
+    assert "ICEBERG_PARTS" not in [one["filterType"] for one in info["filters"]]
+
+
 def test_market_by_quote() -> None:
     placement = placed(query("MARKET", {"quoteOrderQty"}, quoteOrderQty="100.12345678"))
     command = row(placement.command)
@@ -105,9 +136,6 @@ def test_market_by_quote() -> None:
 @pytest.mark.parametrize("order_type", ["LIMIT", "LIMIT_MAKER", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"])
 def test_what_this_version_lacks_is_refused_clearly(order_type: str) -> None:
     needs = NEEDS[order_type]
-    iceberg = (-2010, "Iceberg orders are not supported for this symbol.")
-    assert refused(query(order_type, needs | {"icebergQty"})) == iceberg
-    assert row(placed(query(order_type, needs | {"icebergQty"}, icebergQty="0")).command).iceberg_steps == 0
     for peg in ("pegPriceType=PRIMARY_PEG", "pegOffsetValue=1", "pegOffsetType=PRICE_LEVEL"):
         pegged = query(order_type, needs) + "&" + peg
         assert refused(pegged) == (-2010, "Pegged orders are not supported for this symbol.")
@@ -238,10 +266,31 @@ def test_order_test_checks_what_the_kernel_would() -> None:
     assert checked("side=BUY&type=MARKET&quantity=1", 0, market_quantity_steps_min=100_001) == lot
     assert checked("side=BUY&type=MARKET&quantity=1", 0, market_quantity_steps_max=99_999) == lot
     assert checked("side=BUY&type=MARKET&quantity=1.00001", 0, market_step_steps=10) == lot
+    parts = (-1013, "Filter failure: ICEBERG_PARTS")
+    assert checked(limit + "quantity=1&price=5&icebergQty=0.1", iceberg_parts_max=10) is None
+    assert checked(limit + "quantity=1.00001&price=5&icebergQty=0.1", iceberg_parts_max=10) == parts
     closed = (-2010, "Market is closed.")
     assert checked(limit + "quantity=1&price=5", state=MarketState.BREAK) == closed
     mode = (-1013, "This symbol does not allow the specified self-trade prevention mode.")
     assert checked(limit + "quantity=1&price=5&selfTradePreventionMode=TRANSFER") == mode
+
+
+def test_order_test_checks_the_distance_to_the_average_price() -> None:
+    limit = "type=LIMIT&timeInForce=GTC&quantity=1&"
+    by_side = {
+        "bid_multiplier_up_e4": 12_000, "bid_multiplier_down_e4": 5_000, "ask_multiplier_up_e4": 20_000,
+        "ask_multiplier_down_e4": 9_000,
+    }  # fmt: skip
+    wrong = (-1013, "Filter failure: PERCENT_PRICE_BY_SIDE")
+    for side, least, most in (("BUY", "50.00", "120.00"), ("SELL", "90.00", "200.00")):
+        for price in (least, most):
+            assert checked(f"side={side}&{limit}price={price}", 10_000, **by_side) is None
+        for price in (f"{float(least) - 0.01:.2f}", f"{float(most) + 0.01:.2f}"):
+            assert checked(f"side={side}&{limit}price={price}", 10_000, **by_side) == wrong
+            assert checked(f"side={side}&{limit}price={price}", 0, **by_side) is None, "there is no average yet"
+    both = {name: 11_000 if "up" in name else 0 for name in by_side} | {"notional_flags": 7}
+    assert checked(f"side=BUY&{limit}price=110.01", 10_000, **both) == (-1013, "Filter failure: PERCENT_PRICE")
+    assert checked(f"side=BUY&{limit}price=10", 10_000, **both) is None, "no bound below"
 
 
 def test_cancel() -> None:
@@ -309,4 +358,4 @@ def test_any_combination_gives_a_command_the_kernel_does_not_call_malformed_or_a
         assert code not in (Reject.MALFORMED, Reject.PRICE_FILTER, Reject.LOT_SIZE), "the door should have known"
         return
     assert refusal.status == 400
-    assert refusal.code in (-1013, -1102, -1106, -1108, -1111, -1128, -1134, -2010)
+    assert refusal.code in (-1013, -1014, -1102, -1106, -1108, -1111, -1128, -1134, -2010)

@@ -19,7 +19,7 @@ ALL = list(ENDPOINTS.values())
 # One valid text for each parameter that some endpoint needs.
 GOOD = {
     "symbol": "BTCUSDT", "interval": "1m", "side": "BUY", "type": "LIMIT", "newQty": "1", "timestamp": "1499827319559",
-    "signature": "ab", "orderId": "1", "symbols": '["A","B"]',
+    "signature": "ab", "orderId": "1", "symbols": '["A","B"]', "cancelReplaceMode": "ALLOW_FAILURE", "listenKey": "k",
 }  # fmt: skip
 
 
@@ -41,7 +41,11 @@ def base(endpoint: Endpoint, *, without: str = "") -> dict[str, str]:
     sent = {name: GOOD[name] for name in endpoint.mandatory}
     if "origClientOrderId" in names:
         sent["orderId"] = "1"
-    if endpoint.path == "/api/v3/ticker":
+    if "cancelOrigClientOrderId" in names:
+        sent["cancelOrderId"] = "1"
+    if "preventedMatchId" in names:
+        sent["preventedMatchId" if without not in ("orderId", "fromPreventedMatchId") else "orderId"] = "1"
+    if endpoint.path in ("/api/v3/ticker", "/api/v3/ticker/tradingDay"):
         sent["symbol"] = "BTCUSDT"
     sent.pop(without, None)
     return sent

@@ -7,8 +7,15 @@ from base64 import b64decode, b64encode
 from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_private_key,
+    load_pem_public_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,18 +103,18 @@ PUBLIC_FORMS = [
 
 @pytest.mark.parametrize("form", PUBLIC_FORMS)
 def test_documented_ed25519_vector(form: str | bytes) -> None:
-    key = signatures.load_ed25519(form)
-    assert signatures.verify_ed25519(key, ED25519_PAYLOAD, ED25519_SIGNATURE)
-    assert signatures.verify_ed25519(key, ED25519_PAYLOAD, ED25519_SIGNATURE.replace("+", " "))
-    assert not signatures.verify_ed25519(key, ED25519_PAYLOAD + b"x", ED25519_SIGNATURE)
-    assert not signatures.verify_ed25519(key, ED25519_PAYLOAD, ED25519_SIGNATURE.swapcase())
+    key = signatures.load_public_key(form)
+    assert signatures.verify_public(key, ED25519_PAYLOAD, ED25519_SIGNATURE)
+    assert signatures.verify_public(key, ED25519_PAYLOAD, ED25519_SIGNATURE.replace("+", " "))
+    assert not signatures.verify_public(key, ED25519_PAYLOAD + b"x", ED25519_SIGNATURE)
+    assert not signatures.verify_public(key, ED25519_PAYLOAD, ED25519_SIGNATURE.swapcase())
 
 
 @pytest.mark.parametrize(
     "signature", ["", "=", "A", "AAAA", ED25519_SIGNATURE[:-2], "é", "%2B", "\x00" * 88, b64encode(bytes(64)).decode()]
 )
 def test_bad_ed25519_signatures(signature: str) -> None:
-    assert not signatures.verify_ed25519(signatures.load_ed25519(PUBLIC_RAW), ED25519_PAYLOAD, signature)
+    assert not signatures.verify_public(signatures.load_public_key(PUBLIC_RAW), ED25519_PAYLOAD, signature)
 
 
 def test_ed25519_over_a_request_percent_encoded_or_not() -> None:
@@ -117,13 +124,13 @@ def test_ed25519_over_a_request_percent_encoded_or_not() -> None:
     for text in (signature, quote(signature, safe="")):
         request = requests.parse(endpoints.ORDER_POST, PAYLOAD + b"&signature=" + text.encode())
         assert request.payload == PAYLOAD
-        assert signatures.verify_ed25519(private.public_key(), request.payload, request.signature)
+        assert signatures.verify_public(private.public_key(), request.payload, request.signature)
 
 
 @pytest.mark.parametrize("text", ["", "abc", b"\xff" * 31, "-----BEGIN PUBLIC KEY-----\n", b64encode(b"x" * 44), "é"])
 def test_what_is_no_public_key(text: str | bytes) -> None:
     with pytest.raises(ValueError):
-        signatures.load_ed25519(text)
+        signatures.load_public_key(text)
 
 
 def signed(timestamp: object, window: object = None) -> requests.Request:
@@ -223,9 +230,107 @@ WS_FRAME = (
 )
 def test_documented_ws_vectors(parts: tuple[str, ...], signature: str) -> None:
     sent = ws_api.parse(WS_FRAME % (*parts, signature))
-    plain, encoded = ws_api.payloads(sent)
+    plain, encoded = ws_api.payload(sent), ws_api.encoded_payload(sent)
     assert (plain == encoded) == (parts[0] == "BTCUSDT")
     assert signatures.verify_hmac(SECRET, plain, signature)
     request = ws_api.request(endpoints.WS_METHODS["order.place"], sent)
     assert (request.payload, request.signature, request.api_key) == (plain, signature, KEY)
     assert request.values["symbol"] == parts[0]
+
+
+# Binance's pages print payloads, a public key and signatures for RSA, but none of the signatures is that key's. So:
+# their payloads, signed as they say (openssl dgst -sha256 -sign) by a key made for this test.
+RSA_PAYLOADS = [
+    b"symbol=BTCUSDT&side=SELL&type=LIMIT&timeInForce=GTC&quantity=1&price=0.2&timestamp=1668481559918&recvWindow=5000",
+    b"symbol=%EF%BC%91%EF%BC%92%EF%BC%93%EF%BC%94%EF%BC%95%EF%BC%96&side=SELL&type=LIMIT&timeInForce=GTC&quantity=1"
+    b"&price=0.2&timestamp=1668481559918&recvWindow=5000",
+]
+RSA_PEM = """\
+-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAuW0aVzB2eka+ikumh6XC
+WYxkUrE5vEEX4agaqFmHR/4fGn0+fSztViWaifQ35lPBAjvKRjCTy3Dkuu0PMfue
+Bpbcl3vNaAxMe7lXZ+OttkAEae0eRJhCOKx8PKBTV4VnJoXHeH/Zv5w+KcGnbUHI
+1FQSB8+S+IDORQd+DgjIK2dlwSJ2lCRUGBkXvEMcm9QTN7sZmAtP2g3/27zL08qk
+Ec0KaN6k77Wx502NQari35mAvE00ucDQlZaLuS7pQlh/eC0TX2psMv6rG6IENRh/
+UEiV215rMoI/sr0rNYt/EWt6ybRuJrjyahYOn01sMypuYJuz/QRZ0L0wFIATmUeK
+cQIDAQAB
+-----END PUBLIC KEY-----
+"""
+RSA_SIGNATURES = [
+    "bXuhcMUIZUdWwmtdqycaFHT1FGrSB/eGhoaHr4ly1W9tFZvP3/9F6Hi5ip+0jAI0LGjjmEbw7DeBoPUKSxAlr8uYa7aAfccw00Tuf+g0oIA31z"
+    "IJnLuWcxakwoDBTBpkNIgIQ6bclYvylu77r8JsNgjjmhotMPKr2cFZ7Mu56VRT0Uu6Xo/sGvyuhbCHodo5d7dB4UhMPpLV4nJTghpogpNI+m9e"
+    "9pcD/gN/cigQmpAUGfOVM317K5uJ89LlEWkOZ2xmLE73HWxfHS3QCowjVa7ib9nLvgglDsr45e3EswselUz26CR3Pws6VYd1HcKcsqsT+szvVPwJ7Pk99tlNXg==",
+    "ksdDogdURCSESzJBdbNW+nq5/2+6SIpQZdSU6HftECnYJtBdcpmU0zxeQW2ZLhqkkpScvrayHPGm0LS+OAMKZHZML47K9XnI+iGub8L2tqwQ6L"
+    "7QXqm1TcN4Rr7EJ5do1xvjpjbuQP3m3IN2cBGhDqheEsVctbydkKS4hjNt6UjpzgqOCmiWH4MNo2FnUKK157YxjNjjJvS33wFEGS940N85pLhx"
+    "Ik1L8F+ZbrFXCZ7U2sQfz/A0sCXtRLvq+c3DMEdQ+ZWt40m6bQlZ1w3JHl1IHNNJWVnkLPL6bTa3vbxiWw3iKyG02tsC85B04lhaVtpqFzKbUHmtxxeOWKVN7g==",
+]
+# The sample key of faqs/api_key_types.md, and the signature that stands beside it there.
+BINANCE_RSA_PEM = """\
+-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAyfKiFXpcOhF5rX1XxePN
+akwN7Etwtn3v05cZNY+ftDHbVZHs/kY6Ruj5lhxVFAq5dv7Ba9/4jPijXuMuIc6Y
+8nUlqtrrxC8DEOAczw9SKATDYZN9nbLfYlbBFfHzRQUXdAtYCPI6XtxmJBS7aOBb
+4nZe1SVm+bhLrp0YQnx2P0s+37qkGeVn09m6w9MnWxjgCkkYFPWQkXIu5qOnwx6p
+NfqDmFD7d7dUc/6PZQ1bKFALu/UETsobmBk82ShbrBhlc0JXuhf9qBR7QASjHjFQ
+2N+VF2PfH8dm5prZIpz/MFKPkBW4Yuss0OXiD+jQt1J2JUKspLqsIqoXjHQQGjL7
+3wIDAQAB
+-----END PUBLIC KEY-----
+"""
+
+
+def rsa_forms(pem: str) -> list[str | bytes]:
+    key = load_pem_public_key(pem.encode())
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return [pem, pem.encode(), der, b64encode(der), b64encode(der).decode(), "".join(pem.split("\n")[1:-2])]
+
+
+@pytest.mark.parametrize("form", rsa_forms(RSA_PEM))
+def test_rsa(form: str | bytes) -> None:
+    key = signatures.load_public_key(form)
+    assert signatures.kind_of(key) == "rsa"
+    kept = signatures.load_public_key(signatures.public_bytes(key))
+    for payload, signature in zip(RSA_PAYLOADS, RSA_SIGNATURES, strict=True):
+        assert signatures.verify_public(key, payload, signature)
+        assert signatures.verify_public(kept, payload, signature.replace("+", " "))
+        assert not signatures.verify_public(key, payload + b"x", signature)
+        assert not signatures.verify_public(key, payload, signature.swapcase())
+        assert not signatures.verify_public(signatures.load_public_key(BINANCE_RSA_PEM), payload, signature)
+    assert not signatures.verify_public(key, RSA_PAYLOADS[0], RSA_SIGNATURES[1])
+    assert not signatures.verify_public(key, RSA_PAYLOADS[0], ED25519_SIGNATURE)
+
+
+@pytest.mark.parametrize("signature", ["", "=", "AAAA", RSA_SIGNATURES[0][:-2], "é", b64encode(bytes(256)).decode()])
+def test_bad_rsa_signatures(signature: str) -> None:
+    assert not signatures.verify_public(signatures.load_public_key(RSA_PEM), RSA_PAYLOADS[0], signature)
+
+
+@pytest.mark.parametrize(("bits", "good"), [(1024, False), (2048, True), (3072, True), (4096, True)])
+def test_rsa_keys_have_2048_to_4096_bits(bits: int, good: bool) -> None:
+    """The modulus is no product of two primes here: nobody signs with it, only its size is looked at."""
+    numbers = RSAPublicNumbers(65_537, (1 << bits) - 159)
+    pem = numbers.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    if good:
+        assert signatures.kind_of(signatures.load_public_key(pem)) == "rsa"
+    else:
+        with pytest.raises(ValueError, match="2048 to 4096 bits, not 1024"):
+            signatures.load_public_key(pem)
+
+
+def test_other_kinds_of_public_keys_are_refused() -> None:
+    curve = generate_private_key(SECP256R1()).public_key()
+    pem = curve.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(ValueError, match="neither an Ed25519 nor an RSA key"):
+        signatures.load_public_key(pem)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_any_ed25519_bytes_in_base64_are_not_taken_for_der(raw: bytes) -> None:
+    """Base64 of them may begin with the byte that DER begins with."""
+    key = signatures.load_public_key(b64encode(raw))
+    assert signatures.public_bytes(key) == raw
+
+
+def test_base64_that_begins_like_der() -> None:
+    raw = b"\xd0" + bytes(31)
+    assert b64encode(raw)[:1] == b"0"
+    assert signatures.public_bytes(signatures.load_public_key(b64encode(raw))) == raw

@@ -59,7 +59,7 @@ def report(place: Place, applied: Applied, event: records.EventRow, unit_ns: int
     order = applied.done.get(event.order_id) or place.order(event.order_id)
     client_id = ids.get("client_id", order.client_id.rstrip(b"\0").decode())
     raw = user_events.execution_report(
-        place.market, event, order, client_id, ids.get("original", ""), applied.time_ns, unit_ns
+        place.market, event, order, client_id, ids.get("original", ""), applied.time_ns, unit_ns, order.prevented_steps
     )
     answer: dict[str, Any] = orjson.loads(raw)
     assert set(answer) >= KEYS

@@ -26,7 +26,7 @@ def test_numbers_stay_as_they_were_written() -> None:
     sent = parse(
         '{"id":1,"method":"order.place","params":{"quantity":1e-05,"price":0.10,"timestamp":1700000000123,"x":-0.0,"b":true}}'
     )
-    assert ws_api.payloads(sent)[0] == b"b=true&price=0.10&quantity=1e-05&timestamp=1700000000123&x=-0.0"
+    assert ws_api.payload(sent) == b"b=true&price=0.10&quantity=1e-05&timestamp=1700000000123&x=-0.0"
 
 
 @pytest.mark.parametrize("request_id", [1, 0, -3, (1 << 63) - 1, "9dca-1", "a" * 36, "", None])
@@ -34,7 +34,10 @@ def test_ids(request_id: Any) -> None:
     sent = ws_api.parse(orjson.dumps({"id": request_id, "method": "ping"}))
     assert sent == (request_id, "ping", {})
     assert type(sent.id) is type(request_id)
-    for raw in (ws_api.answer(sent.id, 200, b"{}"), ws_api.error(sent.id, errors.unsupported(), b"[]")):
+    for raw in (
+        ws_api.answer(ws_api.id_text(sent.id), b"{}"),
+        ws_api.error(ws_api.id_text(sent.id), errors.unsupported(), b"[]"),
+    ):
         assert orjson.loads(raw)["id"] == request_id
 
 
@@ -59,7 +62,7 @@ def subscribe(window: str = "") -> str:
 )
 def test_subscribe(window: str, window_ns: int) -> None:
     frame = subscribe(window)
-    plain, encoded = ws_api.payloads(parse(frame % "00"))
+    plain, encoded = ws_api.payload(parse(frame % "00")), ws_api.encoded_payload(parse(frame % "00"))
     assert plain == encoded
     assert plain.startswith(b"apiKey=key&")
     assert plain.endswith(b"&returnRateLimits=false&timestamp=1700000000123")
@@ -102,7 +105,7 @@ def test_bad_parameters(method: str, parameters: dict[str, Any], code: int) -> N
     with pytest.raises(ApiError) as caught:
         ws_api.request(WS_METHODS[method], sent)
     assert caught.value.code == code
-    ws_api.payloads(sent)
+    ws_api.encoded_payload(sent)
 
 
 def test_values_are_those_of_a_query() -> None:
@@ -126,7 +129,7 @@ def test_values_are_those_of_a_query() -> None:
 
 def test_percent_encoded_payloads() -> None:
     sent = parse('{"id":1,"method":"x","params":{"symbols":["A","B"],"a":"１ &=","signature":"no"}}')
-    plain, encoded = ws_api.payloads(sent)
+    plain, encoded = ws_api.payload(sent), ws_api.encoded_payload(sent)
     assert plain == 'a=１ &=&symbols=["A","B"]'.encode()
     assert encoded == b"a=%EF%BC%91%20%26%3D&symbols=%5B%22A%22%2C%22B%22%5D"
 
@@ -155,10 +158,10 @@ def test_bad_frames(frame: str, code: int, request_id: Any) -> None:
 
 def test_answers() -> None:
     limits = b'[{"rateLimitType":"REQUEST_WEIGHT"}]'
-    assert ws_api.answer("a", 200, b'{"subscriptionId":0}', limits) == (
+    assert ws_api.answer(b'"a"', b'{"subscriptionId":0}', limits) == (
         b'{"id":"a","status":200,"result":{"subscriptionId":0},"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT"}]}'
     )
-    assert orjson.loads(ws_api.error(None, errors.bad_key())) == {
+    assert orjson.loads(ws_api.error(b"null", errors.bad_key())) == {
         "id": None, "status": 401, "error": {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."},
     }  # fmt: skip
 
@@ -168,10 +171,10 @@ def answered(frame: str | bytes) -> None:
     try:
         sent = ws_api.parse(frame)
     except WsError as error:
-        orjson.loads(ws_api.error(error.id, error.error))
+        orjson.loads(ws_api.error(ws_api.id_text(error.id), error.error))
         return
-    orjson.loads(ws_api.answer(sent.id, 200, b"{}"))
-    plain, encoded = ws_api.payloads(sent)
+    orjson.loads(ws_api.answer(ws_api.id_text(sent.id), b"{}"))
+    plain, encoded = ws_api.payload(sent), ws_api.encoded_payload(sent)
     assert encoded.isascii()
     assert isinstance(plain, bytes)
     for endpoint in (

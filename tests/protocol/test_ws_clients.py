@@ -18,7 +18,7 @@ API = "websocket_api"
 
 
 def answer(result: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(ws_api.answer("one", 200, result, LIMITS))
+    found: dict[str, Any] = orjson.loads(ws_api.answer(b'"one"', result, LIMITS))
     return found
 
 
@@ -41,7 +41,7 @@ def test_answers_of_the_ws_api() -> None:
     ):
         checked(answer(result), module, API)
     # the SDK's model of this answer knows no rateLimits, though Binance sends them
-    bare = orjson.loads(ws_api.answer("one", 200, b'{"subscriptionId":0}'))
+    bare = orjson.loads(ws_api.answer(b'"one"', b'{"subscriptionId":0}'))
     checked(bare, "user_data_stream_subscribe_signature_response", API)
     checked(orjson.loads(placed), "order_place_response_result", API, without=("fills",))
     checked(orjson.loads(order), "order_status_response_result", API)

@@ -2,9 +2,9 @@
 """Who asks, and may they: API keys, signatures, permissions.
 
 Who calls it: the lane for every signed request, the WebSocket half for its own. HMAC is checked at once (1.4 µs);
-Ed25519 costs 40-60 µs, so those checks are collected and done in a thread, as many as have come while the last ones
-were checked. What may never happen here: a check on the loop that takes longer than an HMAC, an answer that tells an
-unknown key from a disabled one, or a queue without an end.
+Ed25519 and RSA cost 40-100 µs, so those checks are collected and done in a thread, as many as have come while the last
+ones were checked. What may never happen here: a check on the loop that takes longer than an HMAC, an answer that tells
+an unknown key from a disabled one, or a queue without an end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 READ: Final = int(KeyPermission.READ)
 TRADE: Final = int(KeyPermission.TRADE)
 WAITING_MAX: Final = 20_000
-CHUNK_MAX: Final = 64  # signatures of one trip to the thread: 64 x 60 µs, so that nobody waits for a long queue
+CHUNK_MAX: Final = 64  # signatures of one trip to the thread: 64 x 100 µs, so that nobody waits for a long queue
 
 Then = Callable[[Any], None]  # True, False, or the ApiError to answer with
 _Job = tuple[Any, bytes, str, Then]
@@ -105,7 +105,7 @@ class Access:
         self.permit(now, security)
 
     def verify(self, key: Key, payload: bytes, signature: str, then: Then) -> None:
-        """Either kind of key: `then(True | False | ApiError)`, at once or later on the loop."""
+        """Any kind of key: `then(True | False | ApiError)`, at once or later on the loop."""
         if key.kind == "hmac":
             signer = self.known(key.text).signer
             then(signer is not None and signer.verify(payload, signature))
@@ -113,7 +113,7 @@ class Access:
             self._later(key, payload, signature, then)
 
     def verify_later(self, key: Key, parsed: Parsed, then: Then) -> None:
-        """An Ed25519 signature: `then` is called on the loop when it has been checked."""
+        """A signature by a public key: `then` is called on the loop when it has been checked."""
         self._later(key, parsed.payload, parsed.signature, then)
 
     def _later(self, key: Key, payload: bytes, signature: str, then: Then) -> None:
@@ -121,7 +121,7 @@ class Access:
             raise busy()
         public = self._loaded.get(key.public_key)
         if public is None:
-            public = self._loaded[key.public_key] = signatures.load_ed25519(key.public_key)
+            public = self._loaded[key.public_key] = signatures.load_public_key(key.public_key)
         self._jobs.append((public, payload, signature, then))
         if not self._running:
             self._start()
@@ -144,7 +144,7 @@ class Access:
 
 def _check(jobs: list[_Job]) -> list[bool]:
     """Runs in the thread; OpenSSL lets go of the interpreter while it computes."""
-    verify = signatures.verify_ed25519
+    verify = signatures.verify_public
     return [verify(public, payload, signature) for public, payload, signature, _ in jobs]
 
 

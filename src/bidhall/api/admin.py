@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The admin API: assets, markets, accounts, money in and out, API keys, market states, snapshot, state.
+"""The admin API: assets, markets, accounts, money in and out, API keys, market states, kill, snapshot, state.
 
 Who calls it: operators and `bidhall admin`, on a port and with a key of its own (header X-Admin-Key). Every change is a
 command in the log (`replica.execute`). With an `Idempotency-Key` header a request that is sent again, to whichever
@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bidhall.api import admin_shapes as shapes
-from bidhall.core.records import CommandKind, EventKind, MarketState, account_change, deposit, market_state, withdraw
+from bidhall.core.records import CommandKind, EventKind, account_change, deposit, kill, market_state, withdraw
 from bidhall.documents import AccountDocument, AssetDocument, BadDocument, KeyDocument, MarketDocument, convert, exact
 from bidhall.protocol import errors, signatures
 from bidhall.protocol.errors import ApiError
@@ -30,6 +30,7 @@ from bidhall.replica import NotReady, Outcome, OutcomeKind, Overloaded
 
 if TYPE_CHECKING:
     from bidhall.environment import Environment
+    from bidhall.protocol.markets import Market
 
 logger = logging.getLogger("bidhall.api")
 
@@ -44,6 +45,7 @@ DIGESTED: Final = frozenset(
         CommandKind.MARKET_STATE,
         CommandKind.DEPOSIT,
         CommandKind.WITHDRAW,
+        CommandKind.KILL,
     }
 )
 
@@ -95,12 +97,14 @@ class Admin:
                 self.route("GET", "/admin/markets", self.markets),
                 self.route("POST", "/admin/markets", self.create_market),
                 self.route("PUT", "/admin/markets/{market}/state", self.set_state),
+                self.route("PUT", "/admin/state", self.set_states),
                 self.route("GET", "/admin/accounts", self.accounts),
                 self.route("POST", "/admin/accounts", self.create_account),
                 self.route("GET", "/admin/accounts/{account}", self.account),
                 self.route("PATCH", "/admin/accounts/{account}", self.change_account),
                 self.route("POST", "/admin/accounts/{account}/deposits", self.deposit),
                 self.route("POST", "/admin/accounts/{account}/withdrawals", self.withdraw),
+                self.route("POST", "/admin/accounts/{account}/kill", self.kill),
                 self.route("GET", "/admin/accounts/{account}/keys", self.keys),
                 self.route("POST", "/admin/accounts/{account}/keys", self.create_key),
                 self.route("DELETE", "/admin/keys/{key}", self.disable_key),
@@ -206,15 +210,27 @@ class Admin:
 
     async def set_state(self, asked: Asked) -> Any:
         """PUT /admin/markets/{market}/state"""
-        wanted = convert(asked.data, shapes.StateDocument, "state").state
-        market = self.registry.markets.get(asked.path["market"])
+        wanted = shapes.state_of(convert(asked.data, shapes.StateDocument, "state").state)
+        market = self.market(asked.path["market"])
+        await self.execute(asked, market_state(market.id, wanted))
+        return shapes.market(self.replica.exchange, market)
+
+    async def set_states(self, asked: Asked) -> Any:
+        """PUT /admin/state: of the markets that are named, or of the whole exchange, one after the other"""
+        document = convert(asked.data, shapes.ExchangeStateDocument, "state")
+        wanted = shapes.state_of(document.state)
+        names = list(self.registry.markets) if document.markets is None else document.markets
+        chosen = [self.market(name) for name in names]
+        for market in chosen:
+            await self.execute(asked, market_state(market.id, wanted))
+        return [shapes.market(self.replica.exchange, market) for market in chosen]
+
+    def market(self, name: str) -> Market:
+        """The market of that name; raises -1121."""
+        market: Market | None = self.registry.markets.get(name)
         if market is None:
             raise errors.invalid_symbol()
-        known = [state.name for state in MarketState if state]
-        if wanted not in known:
-            raise BadDocument(f"state: unknown {wanted!r}; known are {', '.join(known)}")
-        await self.execute(asked, market_state(market.id, MarketState[wanted]))
-        return shapes.market(self.replica.exchange, market)
+        return market
 
     def asset_ids(self) -> dict[str, tuple[int, int]]:
         """Id and decimals by name."""
@@ -276,6 +292,14 @@ class Admin:
         event = outcome.events[0]
         return shapes.balance(asset, event.executed_steps, event.executed_quote_units)
 
+    async def kill(self, asked: Asked) -> Any:
+        """POST /admin/accounts/{account}/kill: its open orders leave at once, whatever state their market is in"""
+        number = self.number(asked)
+        document = convert(asked.data, shapes.KillDocument, "kill")
+        market = 0 if document.market is None else self.market(document.market).id
+        outcome = await self.execute(asked, kill(number, market, close=document.close))
+        return {**shapes.account(self.replica, number), "killed_orders": outcome.events[0].quantity_steps}
+
     def number(self, asked: Asked) -> int:
         """The account of the path; raises when there is none."""
         text = asked.path["account"]
@@ -301,7 +325,7 @@ class Admin:
     def check_key_document(self, document: KeyDocument) -> None:
         """Raises when this key could not be made."""
         if document.secret or document.public_key:
-            document.kind()
+            document.signing()
         if document.key:
             try:
                 signatures.check_key_format(document.key)
@@ -309,11 +333,6 @@ class Admin:
                 raise BadDocument(f"key: {error.message}") from None
             if document.key in self.registry.keys:
                 raise BadDocument("key: there is one of that text already")
-        if document.public_key:
-            try:
-                signatures.load_ed25519(document.public_key)
-            except (ValueError, errors.ApiError) as error:
-                raise BadDocument(f"public_key: {error}") from None
         shapes.key_permissions(document.permissions)
 
     async def make_key(self, asked: Asked, account: int, document: KeyDocument) -> Any:
@@ -321,18 +340,11 @@ class Admin:
         text, secret = self.registry.new_hmac_key(self.environment)
         text = document.key or text
         permissions = shapes.key_permissions(document.permissions)
-        if document.public_key:
-            raw = signatures.load_ed25519(document.public_key).public_bytes_raw()
-            note = self.registry.key_note(text, account, "ed25519", raw, permissions=permissions, label=document.label)
-            secret = None
-        else:
-            secret = document.secret or secret
-            note = self.registry.key_note(
-                text, account, "hmac", secret.encode(), permissions=permissions, label=document.label
-            )
+        kind, kept = document.signing() if document.secret or document.public_key else ("hmac", secret.encode())
+        note = self.registry.key_note(text, account, kind, kept, permissions=permissions, label=document.label)
         await self.execute(asked, note)
         shown = shapes.key(self.registry.keys[text])
-        return {**shown, "secret": secret} if secret and not document.secret else shown
+        return shown if document.secret or document.public_key else {**shown, "secret": secret}
 
     async def disable_key(self, asked: Asked) -> Any:
         """DELETE /admin/keys/{key}: it is kept, and refused from now on"""

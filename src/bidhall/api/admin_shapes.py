@@ -31,6 +31,20 @@ class StateDocument(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True
     state: str
 
 
+class ExchangeStateDocument(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The new state of several markets at once: of those named, or of all."""
+
+    state: str
+    markets: list[str] | None = None
+
+
+class KillDocument(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which orders of an account leave: those of one market, or all. `close`: and it may trade no more."""
+
+    market: str | None = None
+    close: bool = False
+
+
 class MoneyDocument(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An amount of an asset."""
 
@@ -60,6 +74,14 @@ class AccountChange(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.trade_group is not None:
             changed["trade_group"] = self.trade_group
         return changed
+
+
+def state_of(name: str) -> MarketState:
+    """The market state of this name."""
+    known = [state.name for state in MarketState if state]
+    if name not in known:
+        raise BadDocument(f"state: unknown {name!r}; known are {', '.join(known)}")
+    return MarketState[name]
 
 
 def packed(make: Callable[[], Any], what: str) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders: place, test, cancel, cancel all, amend. From parameters to a command, and from its events to the answer.
+"""Orders: place, test, cancel, replace, amend. From parameters to a command, and from its events to the answer.
 
 Who calls it: the lane. Each handler makes one command, hands it to the replica and keeps the request; the answer is
 built when the command's outcome comes, from its own events only. What may never happen here: an effect that is not a
@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bidhall.api.lane import NOT_PLAIN
-from bidhall.core.records import CommandKind, EventKind
-from bidhall.core.wire import Form, MarketNumbers, placed, read_form
-from bidhall.protocol import endpoints, order_answers, orders
+from bidhall.core.records import CommandKind, EventKind, EventRow
+from bidhall.core.wire import Form, MarketNumbers, placed
+from bidhall.protocol import endpoints, order_answers, orders, replacements
 from bidhall.protocol.errors import (
     ApiError,
+    CancelReplaceError,
     bad_key,
     bad_signature,
     busy,
@@ -26,14 +27,17 @@ from bidhall.protocol.errors import (
     invalid_symbol,
     outside_window,
     shutting_down,
+    too_many_orders,
     unknown_outcome,
 )
+from bidhall.protocol.words import client_id_text
 from bidhall.replica import NotReady, Outcome, OutcomeKind, Overloaded
 
 if TYPE_CHECKING:
     from bidhall.api.access import Gate
     from bidhall.api.lane import Lane, Request
     from bidhall.protocol.markets import Market
+    from bidhall.protocol.orders import Placement
 
 logger = logging.getLogger("bidhall.api")
 
@@ -43,6 +47,8 @@ OLD_S: Final = 1.0  # the oldest command has waited this long: no new orders
 
 AHEAD_NS_MAX: Final = 1_000_000_000  # how far ahead a client's clock may be
 DONE: Final = OutcomeKind.DONE
+PREVIOUS_IDS_MAX: Final = 10_000
+COUNTED: Final = (CommandKind.PLACE, CommandKind.REPLACE)  # each is one new order
 
 Answer = Callable[[Outcome], bytes]
 
@@ -59,12 +65,13 @@ class Times(Protocol):
 class Kept:
     """A request whose command is in the log's queue; `done` is called once, with the outcome."""
 
-    __slots__ = ("answer", "kind", "request", "trading")
+    __slots__ = ("answer", "kind", "market", "request", "trading")
 
-    def __init__(self, trading: Trading, request: Request, kind: CommandKind, answer: Answer) -> None:
+    def __init__(self, trading: Trading, request: Request, kind: CommandKind, market: Market, answer: Answer) -> None:
         self.trading = trading
         self.request = request
         self.kind = kind
+        self.market = market
         self.answer = answer
 
     def done(self, outcome: Outcome) -> None:
@@ -73,12 +80,13 @@ class Kept:
         try:
             body = self.answer(self.settled(outcome))
         except ApiError as error:
-            self.trading.failed(request, self.kind)
+            if not isinstance(error, CancelReplaceError) or error.order_result == replacements.FAILURE:
+                self.trading.failed(request, self.kind)
             request.fail(error)
         except Exception:
             self.trading.fault(request)
         else:
-            if self.kind == CommandKind.PLACE:
+            if self.kind in COUNTED:
                 request.more = self.trading.count_lines(request)
             request.finish(body)
 
@@ -88,17 +96,32 @@ class Kept:
             raise self.trading.not_done(self.request, outcome)
         first = outcome.events[0]
         if first.kind == EventKind.REJECTED:
-            raise from_reject(first.code, self.kind)
+            self.refused(first.code)
         if first.kind != EventKind.REPEATED:
             return outcome
         if first.code:
-            raise from_reject(first.code, self.kind)
+            self.refused(first.code)
         if outcome.first_repeated is None:
             # Done before, and longer ago than this process remembers: it cannot be told any more what it answered.
             raise unknown_outcome()
-        if self.kind == CommandKind.PLACE:
+        if self.kind in COUNTED:
             self.trading.limits.give_back(self.request.account)
         return outcome.first_repeated
+
+    def refused(self, code: int) -> None:
+        """The kernel's no."""
+        raise from_reject(code, self.kind, self.market.percent_price_filter)
+
+
+class KeptReplacement(Kept):
+    """A cancel-replace: a no of its first half is not always the end of it."""
+
+    __slots__ = ()
+
+    def refused(self, code: int) -> None:
+        """What its answer makes of it, is for the answer to say."""
+        if code not in replacements.CANCEL_FAILED:
+            super().refused(code)
 
 
 class KeptOrder:
@@ -126,14 +149,16 @@ class KeptOrder:
         except Exception:
             self.trading.fault(request)
             return
-        Kept(self.trading, request, CommandKind.PLACE, self.answer).done(outcome)
+        market = self.trading.registry.markets[self.form.symbol]
+        Kept(self.trading, request, CommandKind.PLACE, market, self.answer).done(outcome)
 
     def answer(self, outcome: Outcome) -> bytes:
         """The general way."""
         placement = orders.Placement()
         for name, value in self.form.request().items():
             setattr(placement, name, value)
-        return order_answers.placed(placement, outcome.events, outcome.time_ns, self.request.unit_ns)
+        placement.account = self.request.account
+        return self.trading.placed(placement, outcome, self.request.unit_ns)
 
 
 class Trading:
@@ -147,12 +172,14 @@ class Trading:
         self.lane = lane
         self.access = gate.access
         self.numbers: dict[str, MarketNumbers] = {}
+        self.previous_ids: dict[tuple[int, int], str] = {}  # by order and execution of an amend
         self.monotonic = gate.environment.monotonic
         self.looked_ns = 0
         self.is_behind = False
         lane.add(endpoints.ORDER_POST, self.place, reads=False, weight=0).quick = self.quick_place
         lane.add(endpoints.ORDER_DELETE, self.cancel, reads=False, weight=0).quick = self.quick_cancel
         lane.add(endpoints.OPEN_ORDERS_DELETE, self.cancel_all, reads=False, weight=0)
+        lane.add(endpoints.CANCEL_REPLACE, self.replace, reads=False, weight=0)
         lane.add(endpoints.AMEND, self.amend, reads=False, weight=4)
         lane.add(endpoints.ORDER_TEST, self.test, reads=True)
 
@@ -171,9 +198,9 @@ class Trading:
         request.count = self.limits.place(request.account, request.now_ns)
 
         def answer(outcome: Outcome) -> bytes:
-            return order_answers.placed(placement, outcome.events, outcome.time_ns, unit_ns)
+            return self.placed(placement, outcome, unit_ns)
 
-        self.submit(request, CommandKind.PLACE, placement.command, answer)
+        self.submit(request, CommandKind.PLACE, market, placement.command, answer)
         return None
 
     def cancel(self, request: Request) -> bytes | None:
@@ -188,7 +215,7 @@ class Trading:
             order = outcome.done[outcome.events[0].order_id]
             return order_answers.canceled(market, order, cancellation.client_id, outcome.time_ns, unit_ns)
 
-        self.submit(request, CommandKind.CANCEL, cancellation.command, answer)
+        self.submit(request, CommandKind.CANCEL, market, cancellation.command, answer)
         return None
 
     def cancel_all(self, request: Request) -> bytes | None:
@@ -203,7 +230,36 @@ class Trading:
             rows = [outcome.done[event.order_id] for event in outcome.events if event.kind == EventKind.CANCELED]
             return order_answers.canceled_all(market, rows, cancellation.client_id, outcome.time_ns, unit_ns)
 
-        self.submit(request, CommandKind.CANCEL_ALL, cancellation.command, answer)
+        self.submit(request, CommandKind.CANCEL_ALL, market, cancellation.command, answer)
+        return None
+
+    def replace(self, request: Request) -> bytes | None:
+        """POST /order/cancelReplace"""
+        market = self.market(request)
+        unit_ns, account = request.unit_ns, request.account
+        digest = self.digest(request)
+        replacement = replacements.replace(request.values, market, account, request.parsed.deadline_ns, digest)
+        self.look(request.now_ns)
+        if self.is_behind:
+            raise busy()
+        kind, command = CommandKind.REPLACE, replacement.command
+        no_room = too_many_orders(self.limits.ten_max, "10 SECOND")
+        try:
+            request.count = self.limits.place(account, request.now_ns)
+        except ApiError as full:
+            if not replacement.cancel_only:
+                raise
+            orders.check_filters(replacement.placement, self.replica.exchange.average_price(market.id))
+            kind, command, no_room = CommandKind.CANCEL, replacement.cancel, full
+
+        def answer(outcome: Outcome) -> bytes:
+            group = self.trade_group(account, outcome)
+            return replacements.answer(
+                replacement, outcome.events, outcome.done, outcome.time_ns, unit_ns, group, no_room
+            )
+
+        kept = KeptReplacement(self, request, kind, market, answer)
+        self.hand_in(request, kind, command, kept.done, request.parsed)
         return None
 
     def amend(self, request: Request) -> bytes | None:
@@ -218,9 +274,10 @@ class Trading:
             order = outcome.done.get(event.order_id) or self.replica.order(account, market.id, event.order_id)
             if order is None:
                 raise unknown_outcome()
+            amendment.previous_client_id = self.previous_id(event, outcome) or amendment.previous_client_id
             return order_answers.amended(market, event, order, amendment, outcome.time_ns, unit_ns)
 
-        self.submit(request, CommandKind.AMEND, amendment.command, answer)
+        self.submit(request, CommandKind.AMEND, market, amendment.command, answer)
         return None
 
     def test(self, request: Request) -> bytes | None:
@@ -280,16 +337,14 @@ class Trading:
             order = outcome.done[outcome.events[0].order_id]
             return order_answers.canceled(market, order, own_id, outcome.time_ns, unit_ns)
 
-        self.hand_in(request, CommandKind.CANCEL, command, Kept(self, request, CommandKind.CANCEL, answer).done, form)
+        kept = Kept(self, request, CommandKind.CANCEL, market, answer)
+        self.hand_in(request, CommandKind.CANCEL, command, kept.done, form)
         return request.data
 
     def plain_form(self, request: Request) -> Form | None:
         """The form of a plain request from somebody who may trade; raises what refuses that, None: not plain."""
-        query, body = request.query, request.body
-        if query and body:
-            return None
-        form = read_form(body or query)
-        if form is None or request.unit:
+        form = request.form()
+        if form is None:
             return None
         known = self.access.known(request.key_text)
         ahead_ns = form.timestamp_ns - request.now_ns
@@ -338,9 +393,31 @@ class Trading:
         maker, taker = own["maker_rate_e8"], own["taker_rate_e8"]
         return (market.maker_rate_e8 if maker < 0 else maker, market.taker_rate_e8 if taker < 0 else taker)
 
-    def submit(self, request: Request, kind: CommandKind, command: bytes, answer: Answer) -> None:
+    def placed(self, placement: Placement, outcome: Outcome, unit_ns: int) -> bytes:
+        """The answer to a placement."""
+        group = self.trade_group(placement.account, outcome)
+        return order_answers.placed(placement, outcome.events, outcome.time_ns, unit_ns, group)
+
+    def previous_id(self, event: EventRow, outcome: Outcome) -> str:
+        """The client id that an order had before this amend; kept for a while, for who asks the same again."""
+        name = (event.order_id, event.execution_id)
+        for change in outcome.amendments:
+            if (change.order_id, change.execution_id) == name:
+                self.previous_ids[name] = client_id_text(change.old_client_id)
+                if len(self.previous_ids) > PREVIOUS_IDS_MAX:
+                    self.previous_ids.pop(next(iter(self.previous_ids)))
+        return self.previous_ids.get(name, "")
+
+    def trade_group(self, account: int, outcome: Outcome) -> int:
+        """The account's, where the answer shows it: when a self-trade was prevented. 0: none."""
+        if all(event.kind != EventKind.PREVENTED for event in outcome.events):
+            return 0
+        group: int = self.replica.exchange.account(account)["trade_group"]
+        return group
+
+    def submit(self, request: Request, kind: CommandKind, market: Market, command: bytes, answer: Answer) -> None:
         """Keep the request until the outcome of its command is known."""
-        self.hand_in(request, kind, command, Kept(self, request, kind, answer).done, request.parsed)
+        self.hand_in(request, kind, command, Kept(self, request, kind, market, answer).done, request.parsed)
 
     def hand_in(
         self, request: Request, kind: CommandKind, command: bytes, done: Callable[[Outcome], None], times: Times
@@ -367,7 +444,7 @@ class Trading:
 
     def failed(self, request: Request, kind: CommandKind) -> None:
         """An order that came to nothing does not count."""
-        if kind == CommandKind.PLACE:
+        if kind in COUNTED:
             self.limits.give_back(request.account)
 
     def not_done(self, request: Request, outcome: Outcome) -> ApiError:

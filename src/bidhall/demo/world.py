@@ -5,7 +5,7 @@
 copied; they open play money and nothing else. Never use them for an exchange that others rely on.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bidhall.documents import AccountDocument, AssetDocument, KeyDocument, MarketDocument, SeedDocument
 
@@ -27,6 +27,12 @@ HOUSE_BALANCES: Final = {
     TAKER: {"BTC": "200", "ETH": "4000", "USDT": "20000000"},
     ARBITRAGEUR: {"BTC": "1000", "ETH": "20000", "USDT": "100000000"},
 }
+
+
+# What a price may be away from the average price, as on the real exchange.
+MULTIPLIERS: Final[dict[str, Any]] = {
+    "bid_multiplier_up": "5", "bid_multiplier_down": "0.2", "ask_multiplier_up": "5", "ask_multiplier_down": "0.2",
+}  # fmt: skip
 
 
 class Style(NamedTuple):
@@ -74,16 +80,17 @@ def document() -> SeedDocument:
         markets=[
             MarketDocument(
                 name="BTCUSDT", base="BTC", quote="USDT", tick="0.01", step="0.00001", price_min="0.01",
-                price_max="1000000", quantity_min="0.00001", quantity_max="9000", notional_min="5",
+                price_max="1000000", quantity_min="0.00001", quantity_max="9000", notional_min="5", **MULTIPLIERS,
             ),
             MarketDocument(
                 name="ETHUSDT", base="ETH", quote="USDT", tick="0.01", step="0.0001", price_min="0.01",
-                price_max="1000000", quantity_min="0.0001", quantity_max="9000", notional_min="5",
+                price_max="1000000", quantity_min="0.0001", quantity_max="9000", notional_min="5", **MULTIPLIERS,
             ),
             # A step of 0.0001, as Binance has it, times a tick of 0.00001 would be less than the smallest unit of BTC.
             MarketDocument(
                 name="ETHBTC", base="ETH", quote="BTC", tick="0.00001", step="0.001", price_min="0.00001",
                 price_max="1000", quantity_min="0.001", quantity_max="100000", notional_min="0.0001",
+                **MULTIPLIERS,
             ),
         ],
         accounts=[*people, *house],

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import orjson
 
+from bidhall.core.records import SelfTradePrevention
 from bidhall.protocol.markets import Asset, Market
 from bidhall.protocol.numbers import ZERO, fixed, scale_of
 from bidhall.protocol.order_answers import DISCOUNT
+from bidhall.protocol.words import MODES, client_id_text
 
 MAY_TRADE: Final = 1
 MAY_DEPOSIT: Final = 2
@@ -22,6 +24,11 @@ _BASIS_POINT_E8: Final = 10_000
 _NO_RATES: Final = f'{{"maker":"{ZERO}","taker":"{ZERO}","buyer":"{ZERO}","seller":"{ZERO}"}}'
 
 Balance = tuple[int, int, int]
+# Market, id, taker's order and account, maker's order and account, trade group, mode, price, what the taker lost, what
+# the maker lost, quote transferred, time.
+PreventedMatch = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
+# Account, market, order, execution, client id before and after, quantity before and after, time.
+Amendment = tuple[int, int, int, int, bytes, bytes, int, int, int]
 Fill = tuple[int, int, int, int, int, int, bool, bool]
 
 
@@ -41,13 +48,15 @@ def account(
     maker = fields["maker_rate_e8"] if fields["maker_rate_e8"] >= 0 else rates_e8[0]
     taker = fields["taker_rate_e8"] if fields["taker_rate_e8"] >= 0 else rates_e8[1]
     permissions = fields["permissions"]
+    group = f',"tradeGroupId":{fields["trade_group"]}' if fields["trade_group"] else ""
     return (
         f'{{"makerCommission":{maker // _BASIS_POINT_E8},"takerCommission":{taker // _BASIS_POINT_E8},'
         f'"buyerCommission":0,"sellerCommission":0,"commissionRates":{_rates(maker, taker)},'
         f'"canTrade":{_word(permissions & MAY_TRADE)},"canWithdraw":{_word(permissions & MAY_WITHDRAW)},'
         f'"canDeposit":{_word(permissions & MAY_DEPOSIT)},"brokered":false,"requireSelfTradePrevention":false,'
         f'"preventSor":false,"updateTime":{time_ns // unit_ns},"accountType":"SPOT",'
-        f'"balances":[{",".join(_balances(balances, assets, omit_zero))}],"permissions":["SPOT"],"uid":{account_id}}}'
+        f'"balances":[{",".join(_balances(balances, assets, omit_zero))}],"permissions":["SPOT"],'
+        f'"uid":{account_id}{group}}}'
     ).encode()
 
 
@@ -114,3 +123,38 @@ def user_assets(balances: Iterable[Balance], assets: Mapping[int, Asset], name: 
                 "withdrawing": ZERO, "ipoable": ZERO, "btcValuation": ZERO,
             })  # fmt: skip
     return orjson.dumps(rows)
+
+
+def prevented_matches(market: Market, matches: Iterable[PreventedMatch], unit_ns: int) -> bytes:
+    """GET /myPreventedMatches: trades that self-trade prevention did not let happen."""
+    rows = []
+    for _, number, taker, _, maker, _, group, mode, price, taker_steps, maker_steps, _, time_ns in matches:
+        lost = ""
+        if mode != SelfTradePrevention.EXPIRE_MAKER:
+            lost = f'"takerPreventedQuantity":"{fixed(taker_steps * market.step_e8)}",'
+        if mode != SelfTradePrevention.EXPIRE_TAKER:
+            lost += f'"makerPreventedQuantity":"{fixed(maker_steps * market.step_e8)}",'
+        rows.append(
+            f'{{"symbol":"{market.json}","preventedMatchId":{number},"takerOrderId":{taker},'
+            f'"makerSymbol":"{market.json}","makerOrderId":{maker},"tradeGroupId":{group or -1},'
+            f'"selfTradePreventionMode":"{MODES[mode]}","price":"{fixed(price * market.tick_e8)}",{lost}'
+            f'"transactTime":{time_ns // unit_ns}}}'
+        )
+    return f"[{','.join(rows)}]".encode()
+
+
+def amendments(market: Market, changes: Iterable[Amendment], unit_ns: int) -> bytes:
+    """GET /order/amendments: how an order came to its quantity."""
+    rows = [
+        f'{{"symbol":"{market.json}","orderId":{order_id},"executionId":{execution_id},'
+        f'"origClientOrderId":"{client_id_text(old_id)}","newClientOrderId":"{client_id_text(new_id)}",'
+        f'"origQty":"{fixed(old_steps * market.step_e8)}","newQty":"{fixed(new_steps * market.step_e8)}",'
+        f'"time":{time_ns // unit_ns}}}'
+        for _, _, order_id, execution_id, old_id, new_id, old_steps, new_steps, time_ns in changes
+    ]
+    return f"[{','.join(rows)}]".encode()
+
+
+def my_filters(market: Market) -> bytes:
+    """GET /myFilters: what bounds this account's orders here; no filter of ours is over the exchange or an asset."""
+    return orjson.dumps({"exchangeFilters": [], "symbolFilters": market.filters(), "assetFilters": []})

@@ -5,15 +5,18 @@ The door dispatches by `ENDPOINTS`, the WebSocket API by `WS_METHODS`; `requests
 declaration must never do anything: checks across parameters see the parsed values and raise, nothing else.
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Any, Final
 
 from bidhall.protocol import errors
 from bidhall.protocol.parameters import (
+    CANCEL_REPLACE_MODES,
     CANCEL_RESTRICTIONS,
     INTERVALS,
     ORDER_TYPES,
+    RATE_LIMIT_MODES,
     RESPONSE_TYPES,
     SELF_TRADE_PREVENTIONS,
     SIDES,
@@ -66,8 +69,8 @@ class Endpoint:
     """A declared endpoint. `shapes` only speeds parsing up: see `requests.Shape`."""
 
     __slots__ = (
-        "by_name", "check", "defaults", "free_on_success", "mandatory", "method", "parameters", "path", "security",
-        "shapes", "signed", "weight",
+        "by_name", "check", "defaults", "free_on_success", "mandatory", "method", "parameters", "path", "rest",
+        "security", "shapes", "signed", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -87,16 +90,29 @@ class Endpoint:
         key = (api_key(),) if signed and key_parameter else ()
         self.method = method
         self.path = path
+        self.rest: Endpoint | None = None  # of a WebSocket API method: the endpoint that does the same
         self.security = security
         self.signed = signed
-        self.parameters = (*parameters, *key, *extra)
         self.defaults = tuple((defaults or {}).items())
         self.check = check
         self.weight: Weight = weight if callable(weight) else _constant(weight)
         self.free_on_success = free_on_success
-        self.by_name = {parameter.name: parameter for parameter in self.parameters}
-        self.mandatory = frozenset(parameter.name for parameter in self.parameters if parameter.mandatory)
         self.shapes: list[Any] = []
+        self._take(*parameters, *key, *extra)
+
+    def _take(self, *parameters: Parameter) -> None:
+        self.parameters = parameters
+        self.by_name = {parameter.name: parameter for parameter in parameters}
+        self.mandatory = frozenset(parameter.name for parameter in parameters if parameter.mandatory)
+
+    def in_session(self) -> "Endpoint":
+        """The same on a connection that has logged on: it need not name its key, nor sign."""
+        found = copy.copy(self)
+        if self.signed:
+            optional = ("apiKey", "signature")
+            own = self.parameters
+            found._take(*(one._replace(mandatory=False) if one.name in optional else one for one in own))
+        return found
 
 
 def _constant(weight: int) -> Weight:
@@ -175,6 +191,14 @@ def _my_trades_combination(values: Values) -> None:
     _within_a_day(values)
 
 
+def _prevented_combination(values: Values) -> None:
+    by_order = "orderId" in values
+    if ("preventedMatchId" in values) == by_order:
+        raise errors.bad_combination() if by_order else errors.one_of("preventedMatchId", "orderId")
+    if "fromPreventedMatchId" in values and not by_order:
+        raise errors.bad_combination()
+
+
 # Declarations. Parameters stand in the order of Binance's tables: the first one that is wrong decides the error.
 
 _SYMBOL: Final = symbol(mandatory=True)
@@ -208,6 +232,18 @@ _ORDER: Final = (
     choice("pegOffsetType", {"PRICE_LEVEL": 1}, errors.invalid_peg_offset_type()),
 )
 _RESTRICTIONS: Final = choice("cancelRestrictions", CANCEL_RESTRICTIONS, errors.invalid_cancel_restrictions())
+_CANCEL_AND_PLACE: Final = (
+    *_ORDER[:3],
+    choice("cancelReplaceMode", CANCEL_REPLACE_MODES, errors.invalid_data("cancelReplaceMode"), mandatory=True),
+    *_ORDER[3:7],
+    client_id("cancelNewClientOrderId"),
+    client_id("cancelOrigClientOrderId"),
+    integer("cancelOrderId"),
+    *_ORDER[7:15],
+    _RESTRICTIONS,
+    choice("orderRateLimitExceededMode", RATE_LIMIT_MODES, errors.invalid_data("orderRateLimitExceededMode")),
+    *_ORDER[15:],
+)
 
 
 def _test_weight(values: Values) -> int:
@@ -253,6 +289,10 @@ TICKER_PRICE: Final = _market(
 TICKER_BOOK: Final = _market(
     "GET", "ticker/bookTicker", symbol(), symbols(), _STATUS, weight=_one_or_many(2, 4), check=_ONE_OR_MANY
 )
+TRADING_DAY: Final = _market(
+    "GET", "ticker/tradingDay", symbol(), symbols(100), time_zone(), _TICKER_TYPE, _STATUS,
+    weight=_rolling_weight, check=_either("symbol", "symbols", both=False),
+)  # fmt: skip
 TICKER: Final = _market(
     "GET", "ticker", symbol(), symbols(100), window_size(), _TICKER_TYPE, _STATUS,
     weight=_rolling_weight, defaults={"windowSize": DAY_NS}, check=_either("symbol", "symbols", both=False),
@@ -271,6 +311,16 @@ MY_TRADES: Final = _user(
     "GET", "myTrades", _SYMBOL, integer("orderId"), *_TIMES, integer("fromId"), limit(1000),
     weight=lambda values: 5 if "orderId" in values else 20, defaults={"limit": 500}, check=_my_trades_combination,
 )  # fmt: skip
+MY_PREVENTED_MATCHES: Final = _user(
+    "GET", "myPreventedMatches", _SYMBOL, integer("preventedMatchId"), integer("orderId"),
+    integer("fromPreventedMatchId"), limit(1000),
+    weight=lambda values: 20 if "orderId" in values else 2, defaults={"limit": 500}, check=_prevented_combination,
+)  # fmt: skip
+AMENDMENTS: Final = _user(
+    "GET", "order/amendments", _SYMBOL, integer("orderId", mandatory=True), integer("fromExecutionId"), limit(1000),
+    weight=4, defaults={"limit": 500},
+)  # fmt: skip
+MY_FILTERS: Final = _user("GET", "myFilters", _SYMBOL, weight=40)
 
 ORDER_POST: Final = _trade("POST", "order", *_ORDER, free_on_success=True)
 ORDER_TEST: Final = _trade("POST", "order/test", *_ORDER, boolean("computeCommissionRates"), weight=_test_weight)
@@ -279,10 +329,20 @@ ORDER_DELETE: Final = _trade(
     check=_ONE_TARGET, free_on_success=True,
 )  # fmt: skip
 OPEN_ORDERS_DELETE: Final = _trade("DELETE", "openOrders", _SYMBOL, free_on_success=True)
+CANCEL_REPLACE: Final = _trade(
+    "POST", "order/cancelReplace", *_CANCEL_AND_PLACE,
+    check=_either("cancelOrigClientOrderId", "cancelOrderId", both=True), free_on_success=True,
+)  # fmt: skip
 AMEND: Final = _trade(
     "PUT", "order/amend/keepPriority", _SYMBOL, *_TARGET, client_id("newClientOrderId"),
     decimal("newQty", mandatory=True), weight=4, check=_ONE_TARGET,
 )  # fmt: skip
+
+# Legacy user data streams: the key header alone, nothing is signed.
+_LISTEN_KEY: Final = string("listenKey", mandatory=True)
+LISTEN_KEY_POST: Final = _market("POST", "userDataStream", weight=2)
+LISTEN_KEY_PUT: Final = _market("PUT", "userDataStream", _LISTEN_KEY, weight=2)
+LISTEN_KEY_DELETE: Final = _market("DELETE", "userDataStream", _LISTEN_KEY, weight=2)
 
 
 def _sapi(method: str, path: str, *parameters: Parameter, security: Security = Security.USER_DATA) -> Endpoint:
@@ -307,38 +367,62 @@ def _by_route(endpoints: Iterable[Endpoint]) -> dict[tuple[bytes, bytes], Endpoi
 
 ENDPOINTS: Final = _by_route((
     PING, TIME, EXCHANGE_INFO, DEPTH, TRADES, HISTORICAL_TRADES, AGG_TRADES, KLINES, UI_KLINES, AVG_PRICE, TICKER_24H,
-    TICKER_PRICE, TICKER_BOOK, TICKER, ACCOUNT, COMMISSION, ORDER_RATE, ORDER_GET, OPEN_ORDERS_GET, ALL_ORDERS,
-    MY_TRADES, ORDER_POST, ORDER_TEST, ORDER_DELETE, OPEN_ORDERS_DELETE, AMEND, SAPI_SYSTEM_STATUS, SAPI_COINS,
-    SAPI_MARGIN_PAIRS, SAPI_ISOLATED_PAIRS, SAPI_TRADE_FEE, SAPI_USER_ASSETS, SAPI_DELIST_SCHEDULE,
+    TICKER_PRICE, TICKER_BOOK, TICKER, TRADING_DAY, LISTEN_KEY_POST, LISTEN_KEY_PUT, LISTEN_KEY_DELETE, ACCOUNT,
+    COMMISSION, ORDER_RATE, ORDER_GET, OPEN_ORDERS_GET, ALL_ORDERS, MY_TRADES, ORDER_POST, ORDER_TEST, ORDER_DELETE,
+    OPEN_ORDERS_DELETE, CANCEL_REPLACE, AMEND, MY_PREVENTED_MATCHES, AMENDMENTS, MY_FILTERS, SAPI_SYSTEM_STATUS,
+    SAPI_COINS, SAPI_MARGIN_PAIRS, SAPI_ISOLATED_PAIRS, SAPI_TRADE_FEE, SAPI_USER_ASSETS, SAPI_DELIST_SCHEDULE,
 ))  # fmt: skip
 
 
 def _as_method(name: str, endpoint: Endpoint) -> Endpoint:
     """The same declaration as a WebSocket API method, where the key is a parameter and not a header."""
     own = [one for one in endpoint.parameters if one.name not in ("recvWindow", "timestamp", "signature")]
-    return Endpoint(
+    found = Endpoint(
         "WS", name, *own, security=endpoint.security, weight=endpoint.weight, defaults=dict(endpoint.defaults),
         check=endpoint.check, free_on_success=endpoint.free_on_success, key_parameter=True,
     )  # fmt: skip
+    found.rest = endpoint
+    return found
 
 
-SUBSCRIBE_SIGNATURE: Final = Endpoint(
-    "WS", "userDataStream.subscribe.signature", security=Security.USER_STREAM, weight=2, key_parameter=True
-)
-UNSUBSCRIBE: Final = Endpoint("WS", "userDataStream.unsubscribe", integer("subscriptionId"), weight=2)
-SUBSCRIPTIONS: Final = Endpoint("WS", "session.subscriptions", weight=2)
-SESSION_STATUS: Final = Endpoint("WS", "session.status", weight=2)
+def _of_session(name: str, *parameters: Parameter, security: Security = Security.NONE) -> Endpoint:
+    return Endpoint("WS", name, *parameters, security=security, weight=2, key_parameter=True)
+
+
+def _of_listen_key(name: str, endpoint: Endpoint) -> Endpoint:
+    found = _of_session(name, *endpoint.parameters, api_key())
+    found.rest = endpoint
+    return found
+
+
+SESSION_LOGON: Final = _of_session("session.logon", security=Security.USER_STREAM)
+SESSION_STATUS: Final = _of_session("session.status")
+SESSION_LOGOUT: Final = _of_session("session.logout")
+SUBSCRIPTIONS: Final = _of_session("session.subscriptions")
+SUBSCRIBE: Final = _of_session("userDataStream.subscribe")
+SUBSCRIBE_SIGNATURE: Final = _of_session("userDataStream.subscribe.signature", security=Security.USER_STREAM)
+UNSUBSCRIBE: Final = _of_session("userDataStream.unsubscribe", integer("subscriptionId"))
+LISTEN_START: Final = _of_listen_key("userDataStream.start", LISTEN_KEY_POST)
+LISTEN_PING: Final = _of_listen_key("userDataStream.ping", LISTEN_KEY_PUT)
+LISTEN_STOP: Final = _of_listen_key("userDataStream.stop", LISTEN_KEY_DELETE)
 
 WS_METHODS: Final[dict[str, Endpoint]] = {
-    endpoint.path: endpoint for endpoint in (SUBSCRIBE_SIGNATURE, UNSUBSCRIBE, SUBSCRIPTIONS, SESSION_STATUS)
+    endpoint.path: endpoint
+    for endpoint in (
+        SESSION_LOGON, SESSION_STATUS, SESSION_LOGOUT, SUBSCRIPTIONS, SUBSCRIBE, SUBSCRIBE_SIGNATURE, UNSUBSCRIBE,
+        LISTEN_START, LISTEN_PING, LISTEN_STOP,
+    )
 } | {
     name: _as_method(name, endpoint)
     for name, endpoint in (
         ("ping", PING), ("time", TIME), ("exchangeInfo", EXCHANGE_INFO), ("depth", DEPTH), ("trades.recent", TRADES),
         ("trades.historical", HISTORICAL_TRADES), ("trades.aggregate", AGG_TRADES), ("klines", KLINES),
         ("uiKlines", UI_KLINES), ("avgPrice", AVG_PRICE), ("ticker.24hr", TICKER_24H), ("ticker", TICKER),
-        ("ticker.price", TICKER_PRICE), ("ticker.book", TICKER_BOOK), ("order.place", ORDER_POST),
+        ("ticker.tradingDay", TRADING_DAY), ("ticker.price", TICKER_PRICE), ("ticker.book", TICKER_BOOK),
+        ("order.place", ORDER_POST),
         ("order.test", ORDER_TEST), ("order.cancel", ORDER_DELETE), ("order.amend.keepPriority", AMEND),
+        ("order.cancelReplace", CANCEL_REPLACE), ("order.amendments", AMENDMENTS),
+        ("myPreventedMatches", MY_PREVENTED_MATCHES), ("myFilters", MY_FILTERS),
         ("order.status", ORDER_GET), ("openOrders.cancelAll", OPEN_ORDERS_DELETE),
         ("openOrders.status", OPEN_ORDERS_GET), ("allOrders", ALL_ORDERS), ("myTrades", MY_TRADES),
         ("account.status", ACCOUNT), ("account.commission", COMMISSION), ("account.rateLimits.orders", ORDER_RATE),

@@ -15,26 +15,36 @@ _ESCAPES: Final = str.maketrans(
 
 
 class ApiError(Exception):
-    """A refusal: Binance's code and text, the HTTP status, and for 418 and 429 when to come back."""
+    """A refusal: Binance's code and text, the HTTP status, for 418 and 429 when to come back, and what else its body
+    holds (`data`, finished JSON)."""
 
-    __slots__ = ("code", "message", "retry_after_s", "status")
+    __slots__ = ("code", "data", "message", "retry_after_s", "status")
 
-    def __init__(self, code: int, message: str, status: int = 400, retry_after_s: int = 0) -> None:
+    def __init__(self, code: int, message: str, status: int = 400, retry_after_s: int = 0, data: bytes = b"") -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.status = status
         self.retry_after_s = retry_after_s
+        self.data = data
 
     @property
     def body(self) -> bytes:
         """The JSON that the client gets."""
-        return b'{"code":%d,"msg":"%s"}' % (self.code, self.message.translate(_ESCAPES).encode("utf-8", "replace"))
+        text = self.message.translate(_ESCAPES).encode("utf-8", "replace")
+        if self.data:
+            return b'{"code":%d,"msg":"%b","data":%b}' % (self.code, text, self.data)
+        return b'{"code":%d,"msg":"%b"}' % (self.code, text)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ApiError):
             return NotImplemented
-        return (self.code, self.message, self.status) == (other.code, other.message, other.status)
+        return (self.code, self.message, self.status, self.data) == (
+            other.code,
+            other.message,
+            other.status,
+            other.data,
+        )
 
     def __hash__(self) -> int:
         return hash((self.code, self.message, self.status))
@@ -234,6 +244,41 @@ def filter_failure(name: str) -> ApiError:
     return ApiError(-1013, f"Filter failure: {name}")
 
 
+def icebergs_not_supported() -> ApiError:
+    """This market takes no icebergs."""
+    return new_order_rejected("Iceberg orders are not supported for this symbol.")
+
+
+def iceberg_exceeds_quantity() -> ApiError:
+    """It would show more than there is."""
+    return new_order_rejected("IcebergQty exceeds QTY.")
+
+
+def cancel_replace_not_supported() -> ApiError:
+    """This market takes no cancel-replace."""
+    return new_order_rejected("Order cancel-replace is not supported for this symbol.")
+
+
+class CancelReplaceError(ApiError):
+    """Not both halves of a cancel-replace were done: `data` says what became of each, `order_result` of the order."""
+
+    __slots__ = ("order_result",)
+
+    def __init__(self, code: int, message: str, status: int, data: bytes, order_result: str) -> None:
+        super().__init__(code, message, status, 0, data)
+        self.order_result = order_result
+
+
+def cancel_replace_partly_failed(status: int, data: bytes, order_result: str) -> CancelReplaceError:
+    """One of the two was done, the other was not."""
+    return CancelReplaceError(-2021, "Order cancel-replace partially failed.", status, data, order_result)
+
+
+def cancel_replace_failed(status: int, data: bytes, order_result: str) -> CancelReplaceError:
+    """Neither was done."""
+    return CancelReplaceError(-2022, "Order cancel-replace failed.", status, data, order_result)
+
+
 def self_trade_prevention_not_allowed() -> ApiError:
     """A mode that the market does not have."""
     return ApiError(-1013, "This symbol does not allow the specified self-trade prevention mode.")
@@ -359,6 +404,16 @@ def too_many_subscription_ids() -> ApiError:
     return ApiError(-2042, "Maximum subscription ID reached for this connection.")
 
 
+def no_such_listen_key() -> ApiError:
+    """A listen key that is over, or never was."""
+    return ApiError(-1125, "This listenKey does not exist.")
+
+
+def kind_of_key_not_supported(kind: str) -> ApiError:
+    """Only Ed25519 keys can log a connection on."""
+    return ApiError(-4056, f"{'HMAC_SHA256' if kind == 'hmac' else kind.upper()} API key is not supported.")
+
+
 # What the kernel refuses
 
 _ENGINE_CODES: Final[dict[int, int]] = {
@@ -366,6 +421,7 @@ _ENGINE_CODES: Final[dict[int, int]] = {
     CommandKind.CANCEL: -2011,
     CommandKind.CANCEL_ALL: -2011,
     CommandKind.AMEND: -2038,
+    CommandKind.REPLACE: -2010,
 }
 _ENGINE_TEXTS: Final[dict[int, str]] = {
     Reject.ACCOUNT_CLOSED: "This account may not place or cancel orders.",
@@ -391,6 +447,10 @@ _REJECTS: Final[dict[int, ApiError]] = {
     Reject.NOTIONAL: filter_failure("NOTIONAL"),
     Reject.MAX_NUM_ORDERS: filter_failure("MAX_NUM_ORDERS"),
     Reject.MAX_NUM_ALGO_ORDERS: filter_failure("MAX_NUM_ALGO_ORDERS"),
+    Reject.ICEBERG_PARTS: filter_failure("ICEBERG_PARTS"),
+    Reject.MAX_NUM_ICEBERG_ORDERS: filter_failure("MAX_NUM_ICEBERG_ORDERS"),
+    Reject.MAX_POSITION: filter_failure("MAX_POSITION"),
+    Reject.PERCENT_PRICE: filter_failure("PERCENT_PRICE_BY_SIDE"),
     Reject.BOOK_FULL: busy(),
     Reject.DEADLINE: outside_window(),
     Reject.BUSY: busy(),
@@ -402,13 +462,17 @@ _REJECTS: Final[dict[int, ApiError]] = {
     Reject.BAD_MARKET: invalid_data("symbol"),
     Reject.NOT_CONFIGURED: shutting_down(),
     Reject.RULES: unsupported(),
+    Reject.NOT_ATTEMPTED: unsupported(),  # it never answers alone: what the cancel before it said does
 }
 
 
-def from_reject(code: int, command_kind: int) -> ApiError:
-    """The kernel's Reject as Binance says it; the same reason has another code for a place, a cancel and an amend."""
+def from_reject(code: int, command_kind: int, percent_price: str = "") -> ApiError:
+    """The kernel's Reject as Binance says it; the same reason has another code for a place, a cancel and an amend.
+    `percent_price`: that filter's name in this market."""
     text = _ENGINE_TEXTS.get(code)
     if text is not None:
         return ApiError(_ENGINE_CODES.get(command_kind, -2010), text)
+    if code == Reject.PERCENT_PRICE and percent_price:
+        return filter_failure(percent_price)
     known = _REJECTS.get(code)
     return internal() if known is None else ApiError(known.code, known.message, known.status, known.retry_after_s)

@@ -106,6 +106,17 @@ def ticker(market: Market, row: Ticker, top: Top, time_ns: int, unit_ns: int) ->
     ).encode()
 
 
+def rolling_ticker(market: Market, window: str, row: Ticker, time_ns: int, unit_ns: int) -> bytes:
+    """The last hour, four hours or day, from a whole minute on."""
+    texts = TickerTexts(market, row, unit_ns)
+    return (
+        f'{{"e":"{window}Ticker","E":{time_ns // unit_ns},"s":"{market.json}","p":"{texts.change}",'
+        f'"P":"{texts.percent}","o":"{texts.open}","h":"{texts.high}","l":"{texts.low}","c":"{texts.last}",'
+        f'"w":"{texts.weighted}","v":"{texts.volume}","q":"{texts.quote}","O":{texts.open_time},'
+        f'"C":{texts.close_time},"F":{texts.first_id},"L":{texts.last_id},"n":{texts.count}}}'
+    ).encode()
+
+
 def average_price(market: Market, price_ticks: int, trade_time_ns: int, time_ns: int, unit_ns: int) -> bytes:
     """The average price and when the last trade was."""
     minutes = market.row.average_minutes

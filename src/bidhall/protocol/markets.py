@@ -10,13 +10,24 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from bidhall.core.records import MARKET_FIELDS, MARKET_STRUCT, MarketState, OrderType, SelfTradePrevention
+from bidhall.core.records import (
+    MARKET_FIELDS,
+    MARKET_STRUCT,
+    RULES_VERSION,
+    MarketState,
+    OrderType,
+    SelfTradePrevention,
+)
 from bidhall.protocol import errors
 from bidhall.protocol.numbers import E8, fixed, scale_of
 
 UNITS_MAX: Final = 1 << 62
 MIN_TO_MARKET: Final = 1
 MAX_TO_MARKET: Final = 2
+ONE_PERCENT_PRICE: Final = 4  # both sides share their multipliers: shown as PERCENT_PRICE
+MULTIPLIER_ONE: Final = 10_000
+MULTIPLIER_MAX: Final = (1 << 32) - 1
+RULES_OF_ICEBERGS: Final = 2  # the version of the kernel's rules that brought icebergs and cancel-replace
 
 _STATUSES: Final[dict[int, str]] = {
     MarketState.TRADING: "TRADING",
@@ -86,6 +97,10 @@ class MarketRow(NamedTuple):
     iceberg_orders_max: int
     iceberg_parts_max: int
     position_units_max: int
+    bid_multiplier_up_e4: int
+    bid_multiplier_down_e4: int
+    ask_multiplier_up_e4: int
+    ask_multiplier_down_e4: int
     rest: bytes
 
 
@@ -93,16 +108,20 @@ assert MarketRow._fields == tuple(name for name, _ in MARKET_FIELDS)
 
 
 class Market:
-    """One market. `row` holds its command's fields; `state` changes with MARKET_STATE commands."""
+    """One market. `row` holds its command's fields; `state` changes with MARKET_STATE commands, `rules_version` with
+    RULES."""
 
     __slots__ = (
         "base", "base_json", "base_scale", "id", "json", "lower", "maker_rate_e8", "price_ticks_max", "price_ticks_min",
         "quantity_steps_max", "quantity_steps_min", "quote", "quote_json", "quote_scale", "quote_units_per_tick_step",
-        "row", "self_trade_prevention", "state", "step_e8", "symbol", "taker_rate_e8", "tick_e8",
+        "row", "rules_version", "self_trade_prevention", "state", "step_e8", "symbol", "taker_rate_e8", "tick_e8",
     )  # fmt: skip
 
-    def __init__(self, market_id: int, row: MarketRow, base: Asset, quote: Asset) -> None:
+    def __init__(
+        self, market_id: int, row: MarketRow, base: Asset, quote: Asset, rules_version: int = RULES_VERSION
+    ) -> None:
         self.id = market_id
+        self.rules_version = rules_version
         self.row = row
         self.symbol = row.name.rstrip(b"\0").decode("utf-8", "replace")
         self.json = json_text(self.symbol)  # the symbol between the quotes of an answer
@@ -126,10 +145,12 @@ class Market:
         self.self_trade_prevention = row.self_trade_prevention  # what an order gets that asks for none
 
     @classmethod
-    def from_command(cls, market_id: int, command: bytes, assets: Mapping[int, Asset]) -> "Market":
+    def from_command(
+        cls, market_id: int, command: bytes, assets: Mapping[int, Asset], rules_version: int = RULES_VERSION
+    ) -> "Market":
         """The market that an accepted MARKET command made; `assets` by id."""
         row = MarketRow._make(MARKET_STRUCT.unpack(command))
-        return cls(market_id, row, assets[row.base_asset], assets[row.quote_asset])
+        return cls(market_id, row, assets[row.base_asset], assets[row.quote_asset], rules_version)
 
     @property
     def status(self) -> str:
@@ -202,6 +223,23 @@ class Market:
 
     # exchangeInfo
 
+    @property
+    def takes_icebergs(self) -> bool:
+        """Whether the rules in force know icebergs and cancel-replace."""
+        return self.rules_version >= RULES_OF_ICEBERGS
+
+    @property
+    def percent_price_filter(self) -> str:
+        """The name under which this market bounds prices by the average."""
+        return "PERCENT_PRICE" if self.row.notional_flags & ONE_PERCENT_PRICE else "PERCENT_PRICE_BY_SIDE"
+
+    def multipliers_e4(self, buy: bool) -> tuple[int, int]:
+        """Up and down, of the average price, for the prices of one side; 0: no bound."""
+        row = self.row
+        if buy:
+            return row.bid_multiplier_up_e4, row.bid_multiplier_down_e4
+        return row.ask_multiplier_up_e4, row.ask_multiplier_down_e4
+
     def allowed_self_trade_preventions(self) -> list[str]:
         """The modes an order may ask for."""
         bits = self.row.self_trade_preventions
@@ -220,60 +258,98 @@ class Market:
             "baseCommissionPrecision": self.base.decimals,
             "quoteCommissionPrecision": self.quote.decimals,
             "orderTypes": ORDER_TYPES_SHOWN,
-            "icebergAllowed": False,
+            "icebergAllowed": self.takes_icebergs,
             "ocoAllowed": False,
             "otoAllowed": False,
             "opoAllowed": False,
             "quoteOrderQtyMarketAllowed": True,
             "allowTrailingStop": False,
-            "cancelReplaceAllowed": False,
+            "cancelReplaceAllowed": self.takes_icebergs,
             "amendAllowed": True,
             "pegInstructionsAllowed": False,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False,
-            "filters": self._filters(),
+            "filters": self.filters(),
             "permissions": [],
             "permissionSets": [["SPOT"]] if show_permission_sets else [],
             "defaultSelfTradePreventionMode": SelfTradePrevention(self.row.self_trade_prevention).name,
             "allowedSelfTradePreventionModes": self.allowed_self_trade_preventions(),
         }
 
-    def _filters(self) -> list[dict[str, Any]]:
+    def filters(self) -> list[dict[str, Any]]:
         """PRICE_FILTER and LOT_SIZE must stay the first two: cryptofeed finds them by their places."""
         row = self.row
         step = self.quantity_text(1)
+        market_step = self.quantity_text(row.market_step_steps) if row.market_step_steps else step
+        filters = [
+            _filter(
+                "PRICE_FILTER", minPrice=self.price_text(row.price_ticks_min),
+                maxPrice=self.price_text(row.price_ticks_max), tickSize=self.price_text(1),
+            ),
+            _filter(
+                "LOT_SIZE", minQty=self.quantity_text(row.quantity_steps_min),
+                maxQty=self.quantity_text(row.quantity_steps_max), stepSize=step,
+            ),
+        ]  # fmt: skip
+        if self.takes_icebergs and row.iceberg_parts_max:
+            filters.append(_filter("ICEBERG_PARTS", limit=row.iceberg_parts_max))
+        filters.append(
+            _filter(
+                "MARKET_LOT_SIZE", minQty=self.quantity_text(row.market_quantity_steps_min),
+                maxQty=self.quantity_text(row.market_quantity_steps_max), stepSize=market_step,
+            )
+        )  # fmt: skip
+        return filters + self._price_filters() + self._count_filters()
+
+    def _price_filters(self) -> list[dict[str, Any]]:
+        row = self.row
+        filters = []
+        bid, ask = self.multipliers_e4(True), self.multipliers_e4(False)
+        if self.takes_icebergs and any(bid + ask):
+            names = ["bidMultiplierUp", "bidMultiplierDown", "askMultiplierUp", "askMultiplierDown"]
+            bounds = [*bid, *ask]
+            if self.percent_price_filter == "PERCENT_PRICE":
+                names, bounds = ["multiplierUp", "multiplierDown"], [*bid]
+            # No bound above is as good as the largest there can be: clients multiply by it.
+            texts = [
+                _multiplier(bound or (MULTIPLIER_MAX if name.endswith("Up") else 0))
+                for name, bound in zip(names, bounds, strict=True)
+            ]
+            shown = dict(zip(names, texts, strict=True))
+            filters.append(_filter(self.percent_price_filter, **shown, avgPriceMins=row.average_minutes))
         largest = self.quote_units_of(row.price_ticks_max, row.quantity_steps_max)
-        filters: list[dict[str, Any]] = [
-            {
-                "filterType": "PRICE_FILTER",
-                "minPrice": self.price_text(row.price_ticks_min),
-                "maxPrice": self.price_text(row.price_ticks_max),
-                "tickSize": self.price_text(1),
-            },
-            {
-                "filterType": "LOT_SIZE",
-                "minQty": self.quantity_text(row.quantity_steps_min),
-                "maxQty": self.quantity_text(row.quantity_steps_max),
-                "stepSize": step,
-            },
-            {
-                "filterType": "MARKET_LOT_SIZE",
-                "minQty": self.quantity_text(row.market_quantity_steps_min),
-                "maxQty": self.quantity_text(row.market_quantity_steps_max),
-                "stepSize": self.quantity_text(row.market_step_steps) if row.market_step_steps else step,
-            },
-            {
-                "filterType": "NOTIONAL",
-                "minNotional": self.quote_text(row.notional_units_min),
-                "applyMinToMarket": bool(row.notional_flags & MIN_TO_MARKET),
-                "maxNotional": self.quote_text(row.notional_units_max or largest),
-                "applyMaxToMarket": bool(row.notional_flags & MAX_TO_MARKET),
-                "avgPriceMins": row.average_minutes,
-            },
-        ]
-        if row.orders_max:
-            filters.append({"filterType": "MAX_NUM_ORDERS", "maxNumOrders": row.orders_max})
-        if row.algo_orders_max:
-            filters.append({"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": row.algo_orders_max})
-        filters.append({"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": row.amends_max})
+        filters.append(
+            _filter(
+                "NOTIONAL",
+                minNotional=self.quote_text(row.notional_units_min),
+                applyMinToMarket=bool(row.notional_flags & MIN_TO_MARKET),
+                maxNotional=self.quote_text(row.notional_units_max or largest),
+                applyMaxToMarket=bool(row.notional_flags & MAX_TO_MARKET),
+                avgPriceMins=row.average_minutes,
+            )
+        )
         return filters
+
+    def _count_filters(self) -> list[dict[str, Any]]:
+        row = self.row
+        filters = []
+        if self.takes_icebergs and row.position_units_max:
+            filters.append(_filter("MAX_POSITION", maxPosition=self.base_text(row.position_units_max)))
+        if row.orders_max:
+            filters.append(_filter("MAX_NUM_ORDERS", maxNumOrders=row.orders_max))
+        if row.algo_orders_max:
+            filters.append(_filter("MAX_NUM_ALGO_ORDERS", maxNumAlgoOrders=row.algo_orders_max))
+        if self.takes_icebergs and row.iceberg_orders_max:
+            filters.append(_filter("MAX_NUM_ICEBERG_ORDERS", maxNumIcebergOrders=row.iceberg_orders_max))
+        filters.append(_filter("MAX_NUM_ORDER_AMENDS", maxNumOrderAmends=row.amends_max))
+        return filters
+
+
+def _filter(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"filterType": kind, **fields}
+
+
+def _multiplier(multiplier_e4: int) -> str:
+    """5, 0.2, 1.3: as short as they are."""
+    whole, fraction = divmod(multiplier_e4, MULTIPLIER_ONE)
+    return f"{whole}.{fraction:04d}".rstrip("0").rstrip(".")

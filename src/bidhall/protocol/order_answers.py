@@ -9,43 +9,35 @@ by one f-string each, in Binance's order of fields: this is the hot path of the 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bidhall.core.records import (
-    EventFlag,
-    EventKind,
-    EventRow,
-    ExpiryReason,
-    OrderRow,
-    OrderStatus,
-    OrderType,
-    SelfTradePrevention,
-    Side,
-    TimeInForce,
-)
+from bidhall.core.records import EventRow, OrderRow, OrderStatus, OrderType, Side
 from bidhall.protocol.markets import Market
 from bidhall.protocol.numbers import ZERO, fixed
 from bidhall.protocol.orders import Amendment, Placement
+from bidhall.protocol.words import (
+    FILL,
+    IS_WORKING,
+    MODES,
+    PREVENTED,
+    REASONS,
+    REPLACED,
+    SIDES,
+    STATUSES,
+    TIMES_IN_FORCE,
+    TRIGGERED,
+    TYPES,
+    client_id_text,
+)
 
-# By number; tuples, because a lookup in them is the cheapest there is.
-SIDES: Final = tuple(side.name for side in Side)
-TYPES: Final = tuple(kind.name for kind in OrderType)
-STATUSES: Final = tuple(status.name for status in OrderStatus)
-MODES: Final = tuple(mode.name for mode in SelfTradePrevention)
-REASONS: Final = tuple(reason.name for reason in ExpiryReason)
-TIMES_IN_FORCE: Final = ("GTC", *(kind.name for kind in TimeInForce if kind))  # none is shown as GTC
-
-_FILL: Final = int(EventKind.FILL)
-_PREVENTED: Final = int(EventKind.PREVENTED)
-_TRIGGERED: Final = int(EventKind.TRIGGERED)
 _BUY: Final = int(Side.BUY)
 _STOP_LOSS: Final = int(OrderType.STOP_LOSS)
 _EXPIRED: Final = int(OrderStatus.EXPIRED)
-_EXPIRED_IN_MATCH: Final = int(OrderStatus.EXPIRED_IN_MATCH)
-_WORKING: Final = int(EventFlag.WORKING)
-_NO_TRADE_GROUP: Final = -1
 
 
-def placed(placement: Placement, events: Sequence[EventRow], time_ns: int, unit_ns: int) -> bytes:
-    """POST /order: ACK, RESULT or FULL, as the order stood when its own matching was done."""
+def placed(
+    placement: Placement, events: Sequence[EventRow], time_ns: int, unit_ns: int, trade_group: int = 0
+) -> bytes:
+    """POST /order: ACK, RESULT or FULL, as the order stood when its own matching was done. `trade_group`: the
+    account's, if any of the events is PREVENTED."""
     accepted = events[0]
     market = placement.market
     time = time_ns // unit_ns
@@ -58,17 +50,13 @@ def placed(placement: Placement, events: Sequence[EventRow], time_ns: int, unit_
 
     if len(events) == 1:
         return _unmatched(placement, accepted, head, time)
-    return _matched(placement, accepted, events, head, time)
+    return _matched(placement, accepted, events, head, time, trade_group)
 
 
 def _unmatched(placement: Placement, accepted: EventRow, head: str, time: int) -> bytes:
     """The way of an order that rests, or waits for its trigger."""
     market = placement.market
-    extra = ""
-    if placement.type >= _STOP_LOSS:
-        extra = f',"stopPrice":"{fixed(placement.stop_price_ticks * market.tick_e8)}"'
-    if placement.strategy_id or placement.strategy_type:
-        extra += _strategy(placement.strategy_id, placement.strategy_type)
+    extra = _conditional(market, placement)
     fills = ',"fills":[]' if placement.response == "FULL" else ""
     return (
         f'{head},"price":"{fixed(placement.price_ticks * market.tick_e8)}",'
@@ -76,12 +64,24 @@ def _unmatched(placement: Placement, accepted: EventRow, head: str, time: int) -
         f'"origQuoteOrderQty":"{fixed(placement.quote_quantity_units * market.quote_scale)}",'
         f'"cummulativeQuoteQty":"{ZERO}","status":"NEW",'
         f'"timeInForce":"{TIMES_IN_FORCE[placement.time_in_force]}","type":"{TYPES[placement.type]}",'
-        f'"side":"{SIDES[placement.side]}"{extra},"workingTime":{time if accepted.flags & _WORKING else -1}{fills},'
+        f'"side":"{SIDES[placement.side]}"{extra},"workingTime":{time if accepted.flags & IS_WORKING else -1}{fills},'
         f'"selfTradePreventionMode":"{MODES[placement.self_trade_prevention or market.self_trade_prevention]}"}}'
     ).encode()
 
 
-def _matched(placement: Placement, accepted: EventRow, events: Sequence[EventRow], head: str, time: int) -> bytes:
+def _conditional(market: Market, order: Placement | OrderRow) -> str:
+    """What only some orders show: iceberg, stop price, strategy."""
+    text = f',"icebergQty":"{fixed(order.iceberg_steps * market.step_e8)}"' if order.iceberg_steps else ""
+    if order.type >= _STOP_LOSS:
+        text += f',"stopPrice":"{fixed(order.stop_price_ticks * market.tick_e8)}"'
+    if order.strategy_id or order.strategy_type:
+        text += _strategy(order.strategy_id, order.strategy_type)
+    return text
+
+
+def _matched(
+    placement: Placement, accepted: EventRow, events: Sequence[EventRow], head: str, time: int, trade_group: int
+) -> bytes:
     """The way of an order that met others; the events up to where orders begin that it triggered: those enter after."""
     market = placement.market
     order_id = accepted.order_id
@@ -91,29 +91,35 @@ def _matched(placement: Placement, accepted: EventRow, events: Sequence[EventRow
     last = accepted
     fills: list[str] = []
     prevented: list[EventRow] = []
+    own_match_id = prevented_steps = 0
     for event in events:
         # Unpacked at once: a field by its name costs as much as four of these.
-        kind, _, _, _, _, _, of_order, _, _, _, price, quantity, _, _, _, fee, trade_id, _, _, _, _, _ = event
-        if kind == _TRIGGERED:
+        kind, _, _, _, _, _, of_order, _, _, _, price, quantity, _, _, _, fee, trade_id, _, _, match_id, _, _ = event
+        if kind == TRIGGERED:
             break
-        if kind == _PREVENTED:
+        if kind == PREVENTED:
             prevented.append(event)
+            if of_order == order_id:
+                own_match_id = match_id
+                prevented_steps += quantity
         if of_order == order_id:
             last = event
-            if kind == _FILL:
+            if kind == FILL:
                 fills.append(
                     f'{{"price":"{fixed(price * tick_e8)}","qty":"{fixed(quantity * step_e8)}",'
                     f'"commission":"{fixed(fee * fee_scale)}","commissionAsset":"{fee_asset}","tradeId":{trade_id}}}'
                 )
-    extra, tail = _ended(market, last) if last.status >= _EXPIRED else ("", "")
-    if placement.strategy_id or placement.strategy_type:
-        extra += _strategy(placement.strategy_id, placement.strategy_type)
+    extra = _conditional(market, placement)
     shown = f',"fills":[{",".join(fills)}]' if placement.response == "FULL" else ""
+    tail = f',"expiryReason":"{REASONS[last.reason]}"' if last.reason else ""
     if prevented:
         shown += _prevented_matches(market, order_id, prevented)
-        tail += f',"tradeGroupId":{_NO_TRADE_GROUP}'
+        tail += f',"tradeGroupId":{trade_group}' if trade_group else ""
+    if own_match_id:
+        extra += f',"preventedMatchId":{own_match_id}'
+        tail += f',"preventedQuantity":"{fixed(prevented_steps * step_e8)}"'
     # An order by quote quantity has the quantity that came of it.
-    quantity = last.executed_steps if placement.quote_quantity_units else placement.quantity_steps
+    quantity = last.executed_steps + prevented_steps if placement.quote_quantity_units else placement.quantity_steps
     return (
         f'{head},"price":"{fixed(placement.price_ticks * tick_e8)}","origQty":"{fixed(quantity * step_e8)}",'
         f'"executedQty":"{fixed(last.executed_steps * step_e8)}",'
@@ -125,14 +131,6 @@ def _matched(placement: Placement, accepted: EventRow, events: Sequence[EventRow
     ).encode()
 
 
-def _ended(market: Market, last: EventRow) -> tuple[str, str]:
-    """What an expired order shows besides: before the working time, and at the end."""
-    if last.status == _EXPIRED_IN_MATCH:
-        prevented = fixed(last.quantity_steps * market.step_e8)
-        return f',"preventedMatchId":{last.prevented_match_id}', f',"preventedQuantity":"{prevented}"'
-    return "", f',"expiryReason":"{REASONS[last.reason]}"' if last.reason else ""
-
-
 def _prevented_matches(market: Market, order_id: int, events: Sequence[EventRow]) -> str:
     """The self-trades that this taker was kept from, each with what was taken off the two orders."""
     matches: dict[int, list[str]] = {}
@@ -142,6 +140,7 @@ def _prevented_matches(market: Market, order_id: int, events: Sequence[EventRow]
             event.prevented_match_id,
             [
                 f'"preventedMatchId":{event.prevented_match_id}',
+                f'"makerSymbol":"{market.json}"',
                 f'"makerOrderId":{event.other_order_id if taker else event.order_id}',
                 f'"price":"{fixed(event.price_ticks * market.tick_e8)}"',
             ],
@@ -176,7 +175,7 @@ DISCOUNT: Final = (
 
 def canceled(market: Market, order: OrderRow, cancel_client_id: str, time_ns: int, unit_ns: int) -> bytes:
     """DELETE /order; `order` as it was when it left."""
-    return _canceled(market, order, cancel_client_id, time_ns // unit_ns).encode()
+    return canceled_text(market, order, cancel_client_id, time_ns // unit_ns).encode()
 
 
 def canceled_all(
@@ -184,13 +183,12 @@ def canceled_all(
 ) -> bytes:
     """DELETE /openOrders."""
     time = time_ns // unit_ns
-    return f"[{','.join([_canceled(market, order, cancel_client_id, time) for order in orders])}]".encode()
+    return f"[{','.join([canceled_text(market, order, cancel_client_id, time) for order in orders])}]".encode()
 
 
-def _canceled(market: Market, order: OrderRow, cancel_client_id: str, time: int) -> str:
-    extra = f',"stopPrice":"{fixed(order.stop_price_ticks * market.tick_e8)}"' if order.type >= _STOP_LOSS else ""
-    if order.strategy_id or order.strategy_type:
-        extra += _strategy(order.strategy_id, order.strategy_type)
+def canceled_text(market: Market, order: OrderRow, cancel_client_id: str, time: int) -> str:
+    """A canceled order as its cancel shows it; `time` in the unit of the answer."""
+    extra = _conditional(market, order)
     return (
         f'{{"symbol":"{market.json}","origClientOrderId":"{client_id_text(order.client_id)}",'
         f'"orderId":{order.order_id},"orderListId":-1,"clientOrderId":"{cancel_client_id}","transactTime":{time},'
@@ -201,19 +199,29 @@ def _canceled(market: Market, order: OrderRow, cancel_client_id: str, time: int)
         f'"cummulativeQuoteQty":"{fixed(order.executed_quote_units * market.quote_scale)}","status":"CANCELED",'
         f'"timeInForce":"{TIMES_IN_FORCE[order.time_in_force]}","type":"{TYPES[order.type]}",'
         f'"side":"{SIDES[order.side]}"{extra},'
-        f'"selfTradePreventionMode":"{MODES[order.self_trade_prevention or market.self_trade_prevention]}"}}'
+        f'"selfTradePreventionMode":"{MODES[order.self_trade_prevention or market.self_trade_prevention]}"'
+        f"{_prevented(market, order)}}}"
     )
+
+
+def _prevented(market: Market, order: OrderRow) -> str:
+    """What self-trade prevention took of an order, if anything."""
+    if not order.prevented_match_id:
+        return ""
+    quantity = fixed(order.prevented_steps * market.step_e8)
+    return f',"preventedMatchId":{order.prevented_match_id},"preventedQuantity":"{quantity}"'
 
 
 def amended(
     market: Market, event: EventRow, order: OrderRow, amendment: Amendment, time_ns: int, unit_ns: int
 ) -> bytes:
     """PUT /order/amend/keepPriority; `event` is the command's, `order` only tells what no command changes."""
-    extra = f',"stopPrice":"{fixed(order.stop_price_ticks * market.tick_e8)}"' if order.type >= _STOP_LOSS else ""
-    if order.strategy_id or order.strategy_type:
-        extra += _strategy(order.strategy_id, order.strategy_type)
+    extra = _conditional(market, order)
     working = f',"workingTime":{order.working_ns // unit_ns}' if order.working_ns else ""
-    # The order's own id, where the request did not name it, is the new one: the old one is forgotten by then.
+    prevented_steps = order.prevented_steps
+    if event.kind == REPLACED:  # the order may have lost more since
+        prevented_steps = event.quantity_steps - event.executed_steps - event.remaining_steps
+    # The order's own id, where nobody knows it any more, is the new one.
     previous = amendment.previous_client_id or amendment.client_id
     return (
         f'{{"transactTime":{time_ns // unit_ns},"executionId":{event.execution_id},"amendedOrder":{{'
@@ -221,7 +229,7 @@ def amended(
         f'"clientOrderId":"{amendment.client_id}","price":"{fixed(event.price_ticks * market.tick_e8)}",'
         f'"qty":"{fixed(event.quantity_steps * market.step_e8)}",'
         f'"executedQty":"{fixed(event.executed_steps * market.step_e8)}",'
-        f'"preventedQty":"{fixed(order.prevented_steps * market.step_e8)}",'
+        f'"preventedQty":"{fixed(prevented_steps * market.step_e8)}",'
         f'"quoteOrderQty":"{fixed(order.quote_quantity_units * market.quote_scale)}",'
         f'"cumulativeQuoteQty":"{fixed(event.executed_quote_units * market.quote_scale)}",'
         f'"status":"{STATUSES[event.status]}","timeInForce":"{TIMES_IN_FORCE[order.time_in_force]}",'
@@ -243,13 +251,10 @@ def orders(rows: Iterable[tuple[Market, OrderRow]], unit_ns: int) -> bytes:
 def _order(market: Market, row: OrderRow, unit_ns: int) -> str:
     working = row.working_ns // unit_ns if row.working_ns else -1
     extra = _strategy(row.strategy_id, row.strategy_type) if row.strategy_id or row.strategy_type else ""
+    if row.prevented_match_id:
+        extra += _prevented(market, row)
     if row.status == _EXPIRED and row.reason:
         extra += f',"expiryReason":"{REASONS[row.reason]}"'
-    elif row.status == _EXPIRED_IN_MATCH:
-        extra += (
-            f',"preventedMatchId":{row.prevented_match_id},'
-            f'"preventedQuantity":"{fixed(row.prevented_steps * market.step_e8)}"'
-        )
     return (
         f'{{"symbol":"{market.json}","orderId":{row.order_id},"orderListId":-1,'
         f'"clientOrderId":"{client_id_text(row.client_id)}","price":"{fixed(row.price_ticks * market.tick_e8)}",'
@@ -265,9 +270,3 @@ def _order(market: Market, row: OrderRow, unit_ns: int) -> str:
         f'"origQuoteOrderQty":"{fixed(row.quote_quantity_units * market.quote_scale)}",'
         f'"selfTradePreventionMode":"{MODES[row.self_trade_prevention or market.self_trade_prevention]}"{extra}}}'
     )
-
-
-def client_id_text(raw: bytes) -> str:
-    """A client id of a record, as it stands between quotes. Those of the API are plain; others are made plain."""
-    text = raw.rstrip(b"\0").decode("ascii", "replace")
-    return text if '"' not in text and "\\" not in text and text.isprintable() else "?" * len(text)

@@ -10,11 +10,11 @@ from base64 import b64encode
 from typing import Any, Final
 
 from bidhall.core import records
-from bidhall.core.records import MarketState, OrderType
+from bidhall.core.records import MarketState, OrderType, Side, TimeInForce
 from bidhall.protocol import errors
 from bidhall.protocol.endpoints import ORDER_TEST
 from bidhall.protocol.errors import ApiError
-from bidhall.protocol.markets import MAX_TO_MARKET, MIN_TO_MARKET, Market
+from bidhall.protocol.markets import MAX_TO_MARKET, MIN_TO_MARKET, MULTIPLIER_ONE, Market
 
 CLIENT_ID_CHARACTERS: Final = 22
 STRATEGY_TYPE_MIN: Final = 1_000_000
@@ -45,7 +45,7 @@ _REFUSES: Final[dict[int, tuple[str, ...]]] = {
 }
 _STOPS: Final = frozenset(range(_STOP_LOSS, OrderType.TAKE_PROFIT_LIMIT + 1))
 # What this version of the kernel does not do; exchangeInfo says so too.
-_UNSUPPORTED: Final = frozenset({"icebergQty", "trailingDelta", "pegPriceType", "pegOffsetValue", "pegOffsetType"})
+_UNSUPPORTED: Final = frozenset({"trailingDelta", "pegPriceType", "pegOffsetValue", "pegOffsetType"})
 _TAKES: Final = {
     kind: frozenset(parameter.name for parameter in ORDER_TEST.parameters) - _UNSUPPORTED - frozenset(refused)
     for kind, refused in _REFUSES.items()
@@ -56,14 +56,15 @@ class Placement:
     """A new order on its way: the command, and what its answer shows of the request."""
 
     __slots__ = (
-        "account", "client_id", "command", "market", "price_ticks", "quantity_steps", "quote_quantity_units",
-        "response", "self_trade_prevention", "side", "stop_price_ticks", "strategy_id", "strategy_type",
-        "time_in_force", "type",
+        "account", "client_id", "command", "iceberg_steps", "market", "price_ticks", "quantity_steps",
+        "quote_quantity_units", "response", "self_trade_prevention", "side", "stop_price_ticks", "strategy_id",
+        "strategy_type", "time_in_force", "type",
     )  # fmt: skip
 
     account: int
     client_id: str
     command: bytes
+    iceberg_steps: int
     market: Market
     price_ticks: int
     quantity_steps: int
@@ -127,6 +128,7 @@ def place(values: dict[str, Any], market: Market, account: int, deadline_ns: int
     placement.quantity_steps = quantity = market.quantity_steps(values["quantity"]) if "quantity" in names else 0
     placement.quote_quantity_units = quote = _quote_quantity(values, market) if order_type == _MARKET else 0
     placement.stop_price_ticks = stop = _stop_price(values, market) if order_type in _STOPS else 0
+    placement.iceberg_steps = iceberg = _iceberg(placement, values["icebergQty"]) if "icebergQty" in names else 0
     placement.self_trade_prevention = mode = get("selfTradePreventionMode", 0)
     placement.strategy_id = strategy_id = get("strategyId", 0)
     placement.strategy_type = strategy_type = get("strategyType", 0)
@@ -136,9 +138,23 @@ def place(values: dict[str, Any], market: Market, account: int, deadline_ns: int
     placement.client_id = client_id = get("newClientOrderId") or automatic_client_id(digest)
     placement.command = records.place(
         account, market.id, side, order_type, time_in_force, price_ticks, quantity, stop, quote, mode,
-        client_id.encode("ascii"), deadline_ns, digest, strategy_id, strategy_type,
+        client_id.encode("ascii"), deadline_ns, digest, strategy_id, strategy_type, iceberg,
     )  # fmt: skip
     return placement
+
+
+def _iceberg(placement: Placement, shown_e8: int) -> int:
+    """How much an iceberg shows; an iceberg of 0 is none."""
+    if not shown_e8:
+        return 0
+    if not placement.market.takes_icebergs:
+        raise errors.icebergs_not_supported()
+    if placement.time_in_force not in (TimeInForce.NONE, TimeInForce.GTC):
+        raise errors.unsupported_combination()
+    steps = placement.market.quantity_steps(shown_e8, "icebergQty")
+    if steps > placement.quantity_steps:
+        raise errors.iceberg_exceeds_quantity()
+    return steps
 
 
 def _quote_quantity(values: dict[str, Any], market: Market) -> int:
@@ -158,14 +174,12 @@ def _stop_price(values: dict[str, Any], market: Market) -> int:
 
 
 def _refuse_parameters(order_type: int, values: dict[str, Any]) -> None:
-    """Raises for the first parameter this type refuses, then for what this version lacks; an iceberg of 0 is none."""
+    """Raises for the first parameter this type refuses, then for what this version lacks."""
     for name in _REFUSES[order_type]:
         if name in values:
             raise errors.not_required(name)
     if "trailingDelta" in values:
         raise errors.new_order_rejected("Trailing stop orders are not supported for this symbol.")
-    if values.get("icebergQty"):
-        raise errors.new_order_rejected("Iceberg orders are not supported for this symbol.")
     if "pegPriceType" in values or "pegOffsetType" in values or "pegOffsetValue" in values:
         if order_type in (_MARKET, _STOP_LOSS, _TAKE_PROFIT):
             raise errors.new_order_rejected("This order type may not use pegged price.")
@@ -181,12 +195,24 @@ def check_filters(placement: Placement, average_price_ticks: int) -> None:
     mode = placement.self_trade_prevention
     if mode and not row.self_trade_preventions >> (mode - 1) & 1:
         raise errors.self_trade_prevention_not_allowed()
-    quantity = placement.quantity_steps
+    _check_percent_price(placement, average_price_ticks)
+    quantity, iceberg = placement.quantity_steps, placement.iceberg_steps
+    if iceberg and row.iceberg_parts_max and -(-quantity // iceberg) > row.iceberg_parts_max:
+        raise errors.filter_failure("ICEBERG_PARTS")
     if placement.type == _MARKET and quantity:
         in_bounds = row.market_quantity_steps_min <= quantity <= row.market_quantity_steps_max
         if not in_bounds or (row.market_step_steps > 1 and quantity % row.market_step_steps):
             raise errors.filter_failure("MARKET_LOT_SIZE")
     _check_notional(placement, average_price_ticks)
+
+
+def _check_percent_price(placement: Placement, average_price_ticks: int) -> None:
+    market, price = placement.market, placement.price_ticks * MULTIPLIER_ONE
+    if not price or not average_price_ticks or not market.takes_icebergs:
+        return
+    up, down = market.multipliers_e4(placement.side == Side.BUY)
+    if (up and price > average_price_ticks * up) or (down and price < average_price_ticks * down):
+        raise errors.filter_failure(market.percent_price_filter)
 
 
 def _check_notional(placement: Placement, average_price_ticks: int) -> None:
@@ -208,7 +234,7 @@ def _check_notional(placement: Placement, average_price_ticks: int) -> None:
 
 def cancel(values: dict[str, Any], market: Market, account: int, deadline_ns: int, digest: bytes) -> Cancellation:
     """DELETE /order."""
-    order_id, client_id = _target(values, errors.unknown_order())
+    order_id, client_id = target(values, errors.unknown_order())
     own_id = values.get("newClientOrderId") or automatic_client_id(digest)
     restriction = values.get("cancelRestrictions", 0)
     command = records.cancel(
@@ -227,7 +253,7 @@ def cancel_all(values: dict[str, Any], market: Market, account: int, deadline_ns
 
 def amend(values: dict[str, Any], market: Market, account: int, deadline_ns: int, digest: bytes) -> Amendment:
     """PUT /order/amend/keepPriority."""
-    order_id, client_id = _target(values, ApiError(-2038, "Unknown order sent."))
+    order_id, client_id = target(values, ApiError(-2038, "Unknown order sent."))
     new_id = values.get("newClientOrderId") or automatic_client_id(digest)
     quantity = market.quantity_steps_to_amend(values["newQty"])
     command = records.amend(
@@ -236,9 +262,11 @@ def amend(values: dict[str, Any], market: Market, account: int, deadline_ns: int
     return Amendment(market, command, new_id, client_id)
 
 
-def _target(values: dict[str, Any], unknown: ApiError) -> tuple[int, str]:
+def target(
+    values: dict[str, Any], unknown: ApiError, id_name: str = "orderId", client_id_name: str = "origClientOrderId"
+) -> tuple[int, str]:
     """The order that a cancel or an amend means. No order has the id 0, which is the kernel's word for none."""
-    order_id = values.get("orderId")
+    order_id = values.get(id_name)
     if order_id == 0:
         raise unknown
-    return order_id or 0, values.get("origClientOrderId", "")
+    return order_id or 0, values.get(client_id_name, "")

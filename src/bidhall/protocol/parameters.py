@@ -43,6 +43,9 @@ ORDER_TYPES: Final[Mapping[str, int]] = {kind.name: int(kind) for kind in OrderT
 TIMES_IN_FORCE: Final[Mapping[str, int]] = {kind.name: int(kind) for kind in TimeInForce if kind}
 SELF_TRADE_PREVENTIONS: Final[Mapping[str, int]] = {kind.name: int(kind) for kind in SelfTradePrevention if kind}
 CANCEL_RESTRICTIONS: Final[Mapping[str, int]] = {kind.name: int(kind) for kind in CancelRestriction if kind}
+# Whether the new order is wanted though the cancel failed, and the cancel though there is no room for the new order.
+CANCEL_REPLACE_MODES: Final[Mapping[str, bool]] = {"STOP_ON_FAILURE": False, "ALLOW_FAILURE": True}
+RATE_LIMIT_MODES: Final[Mapping[str, bool]] = {"DO_NOTHING": False, "CANCEL_ONLY": True}
 RESPONSE_TYPES: Final[Mapping[str, str]] = {"ACK": "ACK", "RESULT": "RESULT", "FULL": "FULL"}
 TICKER_TYPES: Final[Mapping[str, str]] = {"FULL": "FULL", "MINI": "MINI"}
 SYMBOL_STATUSES: Final[Mapping[str, str]] = {

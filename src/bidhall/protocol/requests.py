@@ -40,7 +40,7 @@ class Request:
         self.values = values
         self.payload = payload
         if endpoint.signed:
-            self.signature: str = values.pop("signature")
+            self.signature: str = values.pop("signature", "")  # none: on a connection that has logged on
             self.timestamp_ns: int = values.pop("timestamp")
             self.window_ns: int = values.pop("recvWindow", DEFAULT_WINDOW_NS)
             self.api_key: str = values.pop("apiKey", "")

@@ -57,7 +57,7 @@ class StreamName(NamedTuple):
     kind: str  # depth, trade, aggTrade, bookTicker, kline, miniTicker, ticker, avgPrice
     levels: int = 0  # partial depth: 5, 10, 20
     speed_ms: int = SLOW_MS  # depth: 100 or 1000
-    interval: str = ""  # kline
+    interval: str = ""  # kline; of a ticker its window: 1h, 4h, 1d, and nothing for the 24 hours
     offset_minutes: int = 0  # kline in another time zone
 
 
@@ -122,8 +122,12 @@ def result(request_id: RequestId, value: Any = None) -> bytes:
 
 _DEPTH: Final = re.compile(r"depth(5|10|20)?(?:@(100|1000)ms)?", re.ASCII).fullmatch
 _KLINE: Final = re.compile(r"kline_([0-9]{1,2}[smhdwM])(?:@([+-])([0-9]{1,2}):([0-5][0-9]))?", re.ASCII).fullmatch
+_WINDOW: Final = re.compile(r"ticker_(1h|4h|1d)", re.ASCII).fullmatch
+_WINDOW_OF_ALL: Final = re.compile(r"!ticker_(1h|4h|1d)@arr", re.ASCII).fullmatch
 _PLAIN: Final = frozenset({"trade", "aggTrade", "bookTicker", "miniTicker", "ticker", "avgPrice"})
 _OF_ALL: Final = {"!miniTicker@arr": "miniTicker", "!ticker@arr": "ticker", "!bookTicker": "bookTicker"}
+# python-binance asks for these speeds of the arrays of all markets; both get what there is, once a second.
+_SPEED_OF_ALL: Final = re.compile(r"(?<=@arr)@(?:1000|3000)ms\Z", re.ASCII).sub
 _NAME_CHARACTERS_MAX: Final = 100
 
 
@@ -131,14 +135,20 @@ def parse_name(text: str) -> StreamName | None:
     """What the name asks for; None when there is no such kind of stream (Binance takes the name and sends nothing)."""
     if len(text) > _NAME_CHARACTERS_MAX:
         return None
-    kind_of_all = _OF_ALL.get(text)
+    kind_of_all = _OF_ALL.get(text if text in _OF_ALL else _SPEED_OF_ALL("", text))
     if kind_of_all is not None:
         return StreamName("", kind_of_all)
+    window_of_all = _WINDOW_OF_ALL(text)
+    if window_of_all is not None:
+        return StreamName("", "ticker", interval=window_of_all[1])
     symbol, _, rest = text.partition("@")
     if not symbol or symbol != symbol.lower():
         return None
     if rest in _PLAIN:
         return StreamName(symbol, rest)
+    window = _WINDOW(rest)
+    if window is not None:
+        return StreamName(symbol, "ticker", interval=window[1])
     depth = _DEPTH(rest)
     if depth is not None:
         speed_ms = FAST_MS if depth[2] == "100" else SLOW_MS

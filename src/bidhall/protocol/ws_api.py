@@ -7,6 +7,7 @@ request) and `ApiError` (a request that is wrong).
 """
 
 import json
+from decimal import Decimal
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote
 
@@ -18,11 +19,14 @@ from bidhall.protocol.errors import ApiError
 from bidhall.protocol.requests import Request, convert
 
 ID_CHARACTERS_MAX: Final = 36
+EXPONENT_CHARACTERS_MAX: Final = 3  # the sign among them
 _METHOD_CHARACTERS_MAX: Final = 100
+_LIMITED: Final = frozenset({418, 429})
 _INT64_MIN: Final = -(1 << 63)
 _INT64_MAX: Final = (1 << 63) - 1
 # Parameters of the connection, not of the method; still part of what is signed.
 _OF_THE_CONNECTION: Final = frozenset({"returnRateLimits"})
+_WITHOUT_KEY: Final = frozenset({"returnRateLimits", "apiKey"})
 
 RequestId = int | str | None
 
@@ -108,15 +112,19 @@ def _request_id(sent: dict[str, Any]) -> RequestId:
 
 
 def request(endpoint: Endpoint, sent: WsRequest) -> Request:
-    """The method's values, by the same rules as a query's. The payload is the plain one of `payloads`."""
-    texts = {name: _text(name, value) for name, value in sent.parameters.items() if name not in _OF_THE_CONNECTION}
-    return Request(convert(endpoint, texts), payloads(sent)[0] if endpoint.signed else b"", endpoint)
+    """The method's values, by the same rules as a query's; what may have been signed is its payload, as documented.
+
+    Where no key is asked for, one may be sent all the same: some clients name theirs everywhere.
+    """
+    without = _OF_THE_CONNECTION if "apiKey" in endpoint.by_name else _WITHOUT_KEY
+    texts = {name: _text(name, value) for name, value in sent.parameters.items() if name not in without}
+    return Request(convert(endpoint, texts), payload(sent) if endpoint.signed else b"", endpoint)
 
 
 def _text(name: str, value: Any) -> str:
     """A JSON value as the text a query would have had."""
     if isinstance(value, str):
-        return str(value)
+        return _without_exponent(value) if isinstance(value, Number) else str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list) and all(isinstance(item, str) and not isinstance(item, Number) for item in value):
@@ -124,14 +132,26 @@ def _text(name: str, value: Any) -> str:
     raise errors.invalid_data(name)
 
 
-def payloads(sent: WsRequest) -> tuple[bytes, bytes]:
-    """What may have been signed: name=value sorted by name, plain (as documented) and percent-encoded (as some do)."""
-    texts = sorted(
-        (_clean(name), _signed_text(value)) for name, value in sent.parameters.items() if name != "signature"
-    )
-    plain = "&".join([f"{name}={text}" for name, text in texts])
-    encoded = "&".join([f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in texts])
-    return plain.encode(), encoded.encode("ascii")
+def _without_exponent(number: str) -> str:
+    """Python writes 0.00001 as 1e-05, which no query would; what no market could mean is left as it is, and refused."""
+    _, has_exponent, exponent = number.lower().partition("e")
+    if not has_exponent or len(exponent) > EXPONENT_CHARACTERS_MAX:
+        return str(number)
+    return format(Decimal(number), "f")
+
+
+def payload(sent: WsRequest) -> bytes:
+    """What may have been signed: name=value, sorted by name, as they were written."""
+    return "&".join([f"{name}={text}" for name, text in _signed(sent)]).encode()
+
+
+def encoded_payload(sent: WsRequest) -> bytes:
+    """The same percent-encoded, as some clients do it."""
+    return "&".join([f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in _signed(sent)]).encode("ascii")
+
+
+def _signed(sent: WsRequest) -> list[tuple[str, str]]:
+    return sorted((_clean(name), _signed_text(value)) for name, value in sent.parameters.items() if name != "signature")
 
 
 def _signed_text(value: Any) -> str:
@@ -147,17 +167,24 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def answer(request_id: RequestId, status: int, result: bytes, rate_limits: bytes | None = None) -> bytes:
-    """The answer to a request that was done; `result` and `rate_limits` are finished JSON."""
+def answer(request_id: bytes, result: bytes, rate_limits: bytes | None = None) -> bytes:
+    """The answer to a request that was done; all three are finished JSON."""
+    if rate_limits is None:
+        return b'{"id":%b,"status":200,"result":%b}' % (request_id, result)
+    return b'{"id":%b,"status":200,"result":%b,"rateLimits":%b}' % (request_id, result, rate_limits)
+
+
+def error(request_id: bytes, refusal: ApiError, rate_limits: bytes | None = None, now_ns: int = 0) -> bytes:
+    """The answer to a request that was refused; a limit says when to come back."""
+    body = refusal.body
+    if refusal.retry_after_s and refusal.status in _LIMITED and not refusal.data:
+        now_ms = now_ns // 1_000_000
+        times = b'{"serverTime":%d,"retryAfter":%d}' % (now_ms, now_ms + refusal.retry_after_s * 1_000)
+        body = b'%b,"data":%b}' % (body[:-1], times)
     tail = b"" if rate_limits is None else b',"rateLimits":%b' % rate_limits
-    return b'{"id":%b,"status":%d,"result":%b%b}' % (_id_text(request_id), status, result, tail)
+    return b'{"id":%b,"status":%d,"error":%b%b}' % (request_id, refusal.status, body, tail)
 
 
-def error(request_id: RequestId, refusal: ApiError, rate_limits: bytes | None = None) -> bytes:
-    """The answer to a request that was refused."""
-    tail = b"" if rate_limits is None else b',"rateLimits":%b' % rate_limits
-    return b'{"id":%b,"status":%d,"error":%b%b}' % (_id_text(request_id), refusal.status, refusal.body, tail)
-
-
-def _id_text(request_id: RequestId) -> bytes:
+def id_text(request_id: RequestId) -> bytes:
+    """An id as JSON."""
     return orjson.dumps(_clean(request_id) if isinstance(request_id, str) else request_id)
