@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replays the hour of NASDAQ flow and compares every fill with what really happened.
 
-    python -m benchmarks.lobster [--via kernel|http] [--first N]
-    python -m benchmarks.lobster --via http --url http://HOST:PORT --symbol AAPLUSD --keys FILE.json
+    python -m benchmarks.lobster [--via kernel|http|ws] [--first N]
+    python -m benchmarks.lobster --via http|ws --url http://HOST:PORT --symbol AAPLUSD --keys FILE.json
     python -m benchmarks.lobster --messages FILE [--tops FILE] [--known LINE,LINE]     another hour of that format
 
 Prints the comparison that the shared data's README states; exits 1 when the lines that differ are not exactly the known
-ones. Via http it starts a server of its own (sqlite log, temporary folder, free port) unless given a URL and keys:
-FILE.json = {"makers": [{"key": ..., "secret": ...}, ...], "takers": [...]}. It must never judge by its own bookkeeping:
-fills, remaining quantities and tops come from the venue.
+ones. Via http or ws (the WebSocket API) it starts a server of its own (sqlite log, temporary folder, free port) unless
+given a URL and keys: FILE.json = {"makers": [{"key": ..., "secret": ...}, ...], "takers": [...]}. It must never judge
+by its own bookkeeping: fills, remaining quantities and tops come from the venue.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import data
+from benchmarks.lobster_api import ApiVenue, Venue, own_server
 from benchmarks.lobster_flow import EXPECTED, Driver, Judgement, Row, Top, known_lines, read_rows, read_tops, tops_found
-from benchmarks.lobster_http import HttpVenue, Venue, own_server
 from benchmarks.lobster_kernel import KernelVenue
 
 
@@ -56,25 +56,25 @@ def replay_kernel(rows: Sequence[Row], first: int | None) -> Result:
     return Result(driver.judgement, venue.tops, venue.deletes, venue.deletes_right, venue.faults, seconds)
 
 
-async def replay_http(rows: Sequence[Row], first: int | None, venue: Venue) -> Result:
-    """Through the API of a running server."""
+async def replay_api(rows: Sequence[Row], first: int | None, venue: Venue, via: str) -> Result:
+    """Through an API of a running server: "http" or "ws"."""
     driver = Driver(rows, first)
-    async with HttpVenue.connected(venue) as http:
+    async with ApiVenue.connected(venue, via) as api:
         begin = time.perf_counter()
         operations = driver.operations()
         fills = None
         try:
             while True:
-                fills = await http.carry_out(operations.send(fills))
+                fills = await api.carry_out(operations.send(fills))
         except StopIteration:
             pass
-        await http.settle()
+        await api.settle()
         seconds = time.perf_counter() - begin
         remark = (
-            f"{http.requests:,} requests; tops seen on the bookTicker stream in order: "
-            f"{http.tops_seen:,} of {len(http.tops_distinct):,}"
+            f"{api.requests:,} requests; tops seen on the bookTicker stream in order: "
+            f"{api.tops_seen:,} of {len(api.tops_distinct):,}"
         )
-        return Result(driver.judgement, http.tops, http.deletes, http.deletes_right, http.faults, seconds, remark)
+        return Result(driver.judgement, api.tops, api.deletes, api.deletes_right, api.faults, seconds, remark)
 
 
 def verdict(
@@ -116,11 +116,12 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"
 
 
-async def _over_http(rows: Sequence[Row], options: argparse.Namespace) -> Result:
+async def _over_api(rows: Sequence[Row], options: argparse.Namespace) -> Result:
     if options.url:
-        return await replay_http(rows, options.first, Venue.from_options(options.url, options.symbol, options.keys))
+        venue = Venue.from_options(options.url, options.symbol, options.keys)
+        return await replay_api(rows, options.first, venue, options.via)
     with tempfile.TemporaryDirectory(prefix="bidhall-lobster-") as folder, own_server(Path(folder)) as venue:
-        return await replay_http(rows, options.first, venue)
+        return await replay_api(rows, options.first, venue, options.via)
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -134,7 +135,7 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lobster", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--via", choices=("kernel", "http"), default="kernel")
+    parser.add_argument("--via", choices=("kernel", "http", "ws"), default="kernel")
     parser.add_argument("--first", type=int, metavar="N", help="only the first N messages")
     parser.add_argument("--url", help="a running server instead of an own one")
     parser.add_argument("--symbol", default="AAPLUSD")
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = replay_kernel(rows, options.first)
     else:
         with asyncio.Runner(loop_factory=_event_loop) as runner:
-            result = runner.run(_over_http(rows, options))
+            result = runner.run(_over_api(rows, options))
     other_known = [int(line) for line in options.known.split(",") if line] if options.messages else None
     right, lines = verdict(result, options.first, venue_tops, other_known)
     print("\n".join(lines))

@@ -8,6 +8,7 @@ It must never retry, follow or correct anything: what went over the wire is what
 import asyncio
 import base64
 import hmac
+import json
 import os
 from collections import deque
 from collections.abc import Callable
@@ -212,3 +213,60 @@ class WebSocketReader(asyncio.Protocol):
             self.opened.set_exception(ConnectionError("closed during the handshake"))
         if not self.closed.done():
             self.closed.set_result(self._close_code)
+
+
+class WebSocketApiConnection:
+    """One connection of the WebSocket API: signed requests with ids, any number on their way."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, OnAnswer] = {}
+        self._sent = 0
+        self._socket: WebSocketReader | None = None
+
+    @classmethod
+    async def open(cls, host: str, port: int) -> Self:
+        """Connects."""
+        connection = cls()
+        connection._socket = await WebSocketReader.open(host, port, "/ws-api/v3", connection._on_text)
+        connection._socket.closed.add_done_callback(lambda _: connection._lost())
+        return connection
+
+    @property
+    def pending(self) -> int:
+        """Requests without an answer so far."""
+        return len(self._waiting)
+
+    def send(self, method: str, key: Key, parameters: dict[str, str], timestamp: int, on_answer: OnAnswer) -> None:
+        """Signs and sends; the answer's status and its result or error (or LOST) are handed over exactly once."""
+        if self._socket is None or self._socket.closed.done():
+            on_answer(LOST)
+            return
+        self._sent += 1
+        self._waiting[self._sent] = on_answer
+        self._socket.send_text(signed_call(self._sent, method, key, parameters, timestamp))
+
+    def close(self) -> None:
+        """Closes; what waits is LOST."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _on_text(self, text: bytes) -> None:
+        message = json.loads(text)
+        on_answer = self._waiting.pop(message["id"], None)
+        if on_answer is not None:
+            body = message["result"] if message["status"] == 200 else message["error"]
+            on_answer(Answer(message["status"], json.dumps(body).encode()))
+
+    def _lost(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for on_answer in waiting.values():
+            on_answer(LOST)
+
+
+def signed_call(number: int, method: str, key: Key, parameters: dict[str, str], timestamp: int) -> bytes:
+    """A signed request of the WebSocket API; its parameters are sorted by name, and all are text but the time."""
+    pairs = sorted({**parameters, "apiKey": key.text, "timestamp": str(timestamp)}.items())
+    payload = "&".join([f"{name}={value}" for name, value in pairs])
+    signature = hmac.digest(key.secret.encode(), payload.encode(), "sha256").hex()
+    params = {**dict(pairs), "timestamp": timestamp, "signature": signature}
+    return json.dumps({"id": number, "method": method, "params": params}).encode()

@@ -19,6 +19,8 @@ from bidhall.documents import SeedDocument
 from bidhall.environment import RealEnvironment
 from bidhall.log import open_log
 from bidhall.replica import Replica, ReplicaSettings
+from bidhall.sinks.history import History
+from bidhall.sinks.settings import HistorySettings
 from tests.feeds.raw import RawClient
 from tests.serving import key_secret, key_text, seed_document
 
@@ -34,6 +36,7 @@ class Venue:
         self.environment = RealEnvironment()
         self.log: Any = log
         self.replica: Any = None
+        self.history: Any = None
         self.door: Any = None
 
     async def start(self) -> Venue:
@@ -41,15 +44,20 @@ class Venue:
             self.log = open_log("memory:" if self.folder is None else f"sqlite:///{self.folder}", self.environment)
         settings = ReplicaSettings(master_key="" if self.folder else "11" * 32)  # one key for all replicas of a log
         self.replica = Replica(self.log, self.environment, folder=self.folder, settings=settings)
+        self.history = History(self.replica, self.environment, self.folder, HistorySettings())
+        self.history.attach()
         await self.replica.start()
+        self.history.start()
         await seed.apply(msgspec.convert(seed_document(("alice", "bob")), SeedDocument), self.replica)
-        self.door = Door(self.replica, self.environment, DoorSettings(port=0, drain_s=1.0), self.feed_settings)
+        door_settings = DoorSettings(port=0, drain_s=1.0)
+        self.door = Door(self.replica, self.environment, door_settings, self.feed_settings, history=self.history)
         await self.door.start()
         return self
 
     async def stop(self) -> None:
         await self.door.stop()
         await self.replica.stop()
+        await self.history.stop()
         if not self.shared:
             await self.log.close()
         self.environment.close()
@@ -67,6 +75,7 @@ class Http:
         self.name = name
         self.reader: Any = None
         self.writer: Any = None
+        self.status = 0  # of the last answer
 
     async def open(self) -> Http:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -83,7 +92,7 @@ class Http:
 
     async def signed(self, method: str, path: str, **parameters: Any) -> Any:
         """A signed one."""
-        parameters["timestamp"] = int(time.time() * 1000)
+        parameters["timestamp"] = time.time_ns() // 1_000  # the same bytes twice would be one request
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         signature = hmac.digest(key_secret(self.name).encode(), query.encode(), "sha256").hex()
         return await self._send(method, path, f"{query}&signature={signature}")
@@ -94,6 +103,7 @@ class Http:
             f"{method} {target} HTTP/1.1\r\nHost: x\r\nX-MBX-APIKEY: {key_text(self.name)}\r\n\r\n".encode()
         )
         head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        self.status = int(head.split()[1])
         size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
         return orjson.loads(await self.reader.readexactly(size))
 

@@ -7,7 +7,14 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from bidhall.api.access import Access, Gate
+from bidhall.api.app import DoorSettings
 from bidhall.api.feed import Feeds, FeedSettings
+from bidhall.api.lane import Lane
+from bidhall.api.limits import Limits
+from bidhall.api.past import Past
+from bidhall.api.public import PublicReads
+from bidhall.api.reads import Reads
 from bidhall.core import records as r
 from bidhall.environment import RealEnvironment
 from tests.feeds.local import Key, LocalReplica
@@ -51,7 +58,14 @@ class Served:
         self.replica = LocalReplica()
         self.environment = RealEnvironment()
         fund(self.replica)
-        self.feeds = Feeds(self.replica, self.environment, settings)  # type: ignore[arg-type]
+        replica: Any = self.replica
+        limits = Limits(DoorSettings())
+        access = Access(replica.registry, self.environment)
+        reads = Reads(replica, self.environment)
+        self.lane = Lane(self.environment, limits, access, reads)
+        self.feeds = Feeds(replica, self.environment, self.lane, settings)
+        gate = Gate(replica, self.environment, None, limits, access, reads)
+        PublicReads(gate, self.lane, self.feeds.streams, Past(replica, self.lane, None))
         self.state = SimpleNamespace(connections=set())
         self.server: Any = None
         self.port = 0
@@ -86,6 +100,7 @@ def fund(replica: LocalReplica) -> None:
                 price_ticks_max=10**8,
                 quantity_steps_max=10**9,
                 orders_max=10_000,
+                self_trade_preventions=0b111111,
             )
         )
     for account in (ALICE, BOB, CAROL):

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.feeds.door import Http, Venue
 from tests.serving import key_secret, key_text
@@ -106,4 +108,46 @@ async def test_user_data_and_requests_parse_into_the_models(venue: Venue) -> Non
     assert [subscription.subscription_id for subscription in subscriptions] == [0]
     status = (await connection.session_status()).data()
     assert status.status == 200
+    await connection.close_connection()
+
+
+async def test_a_session_trades_and_reads_into_the_models(venue: Venue) -> None:
+    """Logged on with Ed25519: the library leaves key and signature out from there on."""
+    from binance_common.configuration import ConfigurationWebSocketAPI
+    from binance_sdk_spot.spot import Spot
+
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    public = private.public_key().public_bytes_raw()
+    await venue.replica.execute(venue.replica.registry.key_note("E" * 64, 1, "ed25519", public))
+    api = Spot(
+        config_ws_api=ConfigurationWebSocketAPI(
+            api_key="E" * 64, private_key=pem, stream_url=f"ws://127.0.0.1:{venue.port}/ws-api/v3"
+        )
+    ).websocket_api
+    connection = await api.create_connection()
+    logged_on = (await connection.session_logon()).data()
+    assert logged_on.result.api_key == "E" * 64
+    subscribed = await connection.user_data_stream_subscribe()
+    events: list[Any] = []
+    subscribed.stream.on("message", events.append)
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "time_in_force": "GTC", "quantity": 0.5}
+    placed = (await connection.order_place(**order, price=1000.0)).data().result
+    assert placed.status == "NEW"
+    replaced = await connection.order_cancel_replace(
+        **order, price=900.0, cancel_replace_mode="STOP_ON_FAILURE", cancel_order_id=placed.order_id
+    )
+    assert replaced.data().result.new_order_result == "SUCCESS"
+    number = replaced.data().result.new_order_response.order_id
+    amended = await connection.order_amend_keep_priority(symbol="BTCUSDT", new_qty=0.3, order_id=number)
+    assert amended.data().result.amended_order.qty == "0.30000000"
+    assert (await connection.account_status()).data().result.account_type == "SPOT"
+    canceled = (await connection.open_orders_cancel_all(symbol="BTCUSDT")).data().result
+    assert [one.order_id for one in canceled] == [number]
+    async with asyncio.timeout(10):
+        while len(events) < 10:  # noqa: ASYNC110 - the library calls back
+            await asyncio.sleep(0.02)
+    reports = [event.actual_instance for event in events]
+    assert [report.x for report in reports[::2]] == ["NEW", "CANCELED", "NEW", "REPLACED", "CANCELED"]
+    assert (await connection.session_logout()).data().result.api_key is None
     await connection.close_connection()

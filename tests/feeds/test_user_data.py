@@ -234,6 +234,172 @@ def test_self_trade_prevention_reports_each_order_hit(room: Room) -> None:
     assert [e[key] for e in (taking, resting) for key in ("l", "L", "Y")] == ["0.00000000"] * 6
 
 
+def of_group(room: Room, *accounts: int, group: int = 7) -> None:
+    """These accounts belong together."""
+    room.apply(*(r.account_change(account, trade_group=group) for account in accounts))
+
+
+def own_limit(account: int, side: int, price: int, quantity: int, mode: int, client_id: bytes = b"") -> bytes:
+    return r.place(
+        account, BTCUSDT, side, r.OrderType.LIMIT, r.TimeInForce.GTC, price_ticks=price, quantity_steps=quantity,
+        self_trade_prevention=mode, client_id=client_id,
+    )  # fmt: skip
+
+
+def prevented(event: Any) -> tuple[Any, ...]:
+    """Of a TRADE_PREVENTION: status, quantity, executed, all and last prevented, group, counter order, on the book."""
+    return tuple(event[name] for name in ("X", "q", "z", "A", "B", "u", "U", "w"))
+
+
+def test_decrement_takes_off_both_and_the_larger_goes_on(room: Room) -> None:
+    mode = r.SelfTradePrevention.DECREMENT
+    room.apply(limit(ALICE, SELL, 100, 4, b"one"), limit(ALICE, SELL, 101, 3, b"two"))
+    alice = room.read(ALICE)
+    room.apply(own_limit(ALICE, BUY, 101, 10, mode, b"taking"))
+    events = alice.take()
+    assert [f"{e['c']}:{e['x']}/{e['X']}" for e in events if "x" in e] == [
+        "taking:NEW/NEW", "taking:TRADE_PREVENTION/NEW", "one:TRADE_PREVENTION/EXPIRED_IN_MATCH",
+        "taking:TRADE_PREVENTION/NEW", "two:TRADE_PREVENTION/EXPIRED_IN_MATCH",
+    ]  # fmt: skip
+    assert [e["e"] for e in events].count("outboundAccountPosition") == 1
+    assert events[-1]["e"] == "outboundAccountPosition"
+    _, first, one, second, two, position = events
+    assert prevented(first) == ("NEW", "0.00010000", "0.00000000", "0.00004000", "0.00004000", -1, 1, True)
+    assert prevented(second) == ("NEW", "0.00010000", "0.00000000", "0.00007000", "0.00003000", -1, 2, True)
+    assert prevented(one) == ("EXPIRED_IN_MATCH", "0.00004000", "0.00000000", "0.00004000", "0.00004000", -1, 3, False)
+    assert [e["v"] for e in (first, one, second, two)] == [1, 1, 2, 2]
+    assert (second["pl"], second["pL"], second["pY"], second["Cs"]) == (
+        "0.00003000", "1.01000000", "0.00003030", "BTCUSDT",
+    )  # fmt: skip
+    assert [second[name] for name in ("l", "L", "Y", "t", "n", "N")] == [
+        "0.00000000", "0.00000000", "0.00000000", -1, "0", None,
+    ]  # fmt: skip
+    assert balances(position)["BTC"][1] == "0.00000000", "what the makers held is free again"
+    room.apply(limit(BOB, SELL, 101, 2))
+    trade = alice.take()[0]
+    assert (trade["x"], trade["X"], trade["q"], trade["z"]) == (
+        "TRADE", "PARTIALLY_FILLED", "0.00010000", "0.00002000",
+    )  # fmt: skip
+
+
+def test_decrement_is_told_as_it_stood_though_the_batch_goes_on(room: Room) -> None:
+    """An order's record is of the batch's end; what each report says was prevented is of its own command."""
+    mode = r.SelfTradePrevention.DECREMENT
+    alice = room.read(ALICE)
+    room.apply(
+        own_limit(ALICE, BUY, 100, 10, mode, b"order"),
+        own_limit(ALICE, SELL, 100, 2, mode),
+        limit(BOB, SELL, 100, 1),
+        own_limit(ALICE, SELL, 100, 3, mode),
+        limit(BOB, SELL, 100, 4),
+    )
+    reports = [e for e in alice.take() if e.get("c") == "order"]
+    assert [(e["x"], e["X"], e["q"], e["z"], e.get("A")) for e in reports] == [
+        ("NEW", "NEW", "0.00010000", "0.00000000", None),
+        ("TRADE_PREVENTION", "NEW", "0.00010000", "0.00000000", "0.00002000"),
+        ("TRADE", "PARTIALLY_FILLED", "0.00010000", "0.00001000", None),
+        ("TRADE_PREVENTION", "PARTIALLY_FILLED", "0.00010000", "0.00001000", "0.00005000"),
+        ("TRADE", "FILLED", "0.00010000", "0.00005000", None),
+    ]
+    assert reports[-1]["w"] is False
+
+
+def test_transfer_moves_money_between_two_accounts_of_a_group(room: Room) -> None:
+    of_group(room, ALICE, BOB)
+    mode = r.SelfTradePrevention.TRANSFER
+    room.apply(own_limit(ALICE, SELL, 100, 10, mode, b"maker"))
+    alice, bob = room.read(ALICE), room.read(BOB)
+    room.apply(own_limit(BOB, BUY, 100, 4, mode, b"taker"))
+    new, taken, bobs = bob.take()
+    made, alices = alice.take()
+    assert new["x"] == "NEW"
+    assert (taken["x"], made["x"]) == ("TRADE_PREVENTION", "TRADE_PREVENTION")
+    assert prevented(taken) == ("EXPIRED_IN_MATCH", "0.00004000", "0.00000000", "0.00004000", "0.00004000", 7, 1, False)
+    assert prevented(made) == ("NEW", "0.00010000", "0.00000000", "0.00004000", "0.00004000", 7, 2, True)
+    assert taken["pY"] == made["pY"] == "0.00004000"
+    rich = 10**8 * ONE
+    assert balances(bobs) == {"USDT": (text(rich - 4_000), text(0)), "BTC": (text(rich + 4_000), text(0))}
+    assert balances(alices) == {"BTC": (text(rich - 10_000), text(6_000)), "USDT": (text(rich + 4_000), text(0))}
+
+
+def replace(account: int, order_id: int, new: bytes, **options: Any) -> bytes:
+    return r.replace(account, BTCUSDT, new=new, order_id=order_id, other_client_id=b"cancel", **options)
+
+
+def test_cancel_replace_canceled_position_new_position(room: Room) -> None:
+    room.apply(limit(ALICE, BUY, 100, 10, b"old"))
+    alice = room.read(ALICE)
+    room.apply(replace(ALICE, 1, limit(ALICE, BUY, 99, 10, b"new")))
+    canceled, first, new, second = alice.take()
+    assert (canceled["x"], canceled["c"], canceled["C"], canceled["i"]) == ("CANCELED", "cancel", "old", 1)
+    assert (new["x"], new["X"], new["c"], new["C"], new["i"]) == ("NEW", "NEW", "new", "", 2)
+    assert first["e"] == second["e"] == "outboundAccountPosition"
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        (r.place(ALICE, BTCUSDT, BUY, r.OrderType.LIMIT_MAKER, price_ticks=200, quantity_steps=1, client_id=b"n"),
+         "WOULD_MATCH_IMMEDIATELY"),
+        (limit(ALICE, BUY, 10**8, 10**9, b"n"), "INSUFFICIENT_BALANCES"),
+        (limit(ALICE, BUY, 100, 10, b"taken"), "NONE"),
+    ],
+)  # fmt: skip
+def test_the_new_half_of_a_cancel_replace_that_is_refused_is_told(room: Room, new: bytes, reason: str) -> None:
+    room.apply(limit(ALICE, BUY, 100, 10, b"old"), limit(ALICE, BUY, 90, 10, b"taken"), limit(BOB, SELL, 200, 10))
+    alice = room.read(ALICE)
+    room.apply(replace(ALICE, 1, new))
+    canceled, position, rejected = alice.take()
+    assert canceled["x"] == "CANCELED"
+    assert position["e"] == "outboundAccountPosition"
+    assert (rejected["x"], rejected["X"], rejected["r"]) == ("REJECTED", "REJECTED", reason)
+    assert (rejected["i"], rejected["w"], rejected["S"]) == (-1, False, "BUY")
+    assert set(rejected) == set(canceled) - {"W"}
+
+
+def test_a_cancel_replace_that_changes_nothing_says_nothing(room: Room) -> None:
+    room.apply(limit(ALICE, BUY, 100, 10, b"old"))
+    alice = room.read(ALICE)
+    room.apply(replace(ALICE, 99, limit(ALICE, BUY, 99, 10)), replace(ALICE, 1, limit(ALICE, BUY, 10**9, 10)))
+    assert alice.take() == []
+
+
+def test_a_kill_expires_every_order_by_the_exchange(room: Room) -> None:
+    room.apply(limit(ALICE, BUY, 100, 10, b"one"), limit(ALICE, BUY, 101, 10, b"two", ETHUSDT), limit(BOB, BUY, 99, 1))
+    alice, bob = room.read(ALICE), room.read(BOB)
+    room.apply(r.kill(ALICE))
+    one, two, position = alice.take()
+    for event, name, market in ((one, "one", "BTCUSDT"), (two, "two", "ETHUSDT")):
+        assert (event["x"], event["X"], event["eR"]) == ("EXPIRED", "EXPIRED", "EXCHANGE_CANCELED")
+        assert (event["c"], event["C"], event["s"], event["w"]) == (name, "", market, False)
+    assert balances(position)["USDT"][1] == "0.00000000"
+    assert bob.take() == []
+
+
+def test_an_iceberg_says_what_it_shows(room: Room) -> None:
+    alice = room.read(ALICE)
+    room.apply(
+        r.place(ALICE, BTCUSDT, BUY, r.OrderType.LIMIT, r.TimeInForce.GTC, price_ticks=100, quantity_steps=10,
+                iceberg_steps=3),
+        limit(BOB, SELL, 100, 4),
+    )  # fmt: skip
+    reports = [e for e in alice.take() if e["e"] == "executionReport"]
+    assert [(e["x"], e["F"], e["q"], e["z"]) for e in reports] == [
+        ("NEW", "0.00003000", "0.00010000", "0.00000000"),
+        ("TRADE", "0.00003000", "0.00010000", "0.00003000"),
+        ("TRADE", "0.00003000", "0.00010000", "0.00004000"),
+    ]
+
+
+def test_an_amendment_to_what_is_executed_already_expires_the_order_under_its_new_id(room: Room) -> None:
+    room.apply(limit(ALICE, BUY, 100, 10, b"old"), limit(BOB, SELL, 100, 6))
+    alice = room.read(ALICE)
+    room.apply(r.amend(ALICE, BTCUSDT, order_id=1, quantity_steps=5, other_client_id=b"new"))
+    report, position = alice.take()
+    assert (report["x"], report["X"], report["c"], report["q"]) == ("EXPIRED", "EXPIRED", "new", "0.00005000")
+    assert position["e"] == "outboundAccountPosition"
+
+
 def test_amended_replaced_with_both_ids_then_position(room: Room) -> None:
     room.apply(limit(ALICE, BUY, 100, 10, b"old"))
     alice = room.read(ALICE)

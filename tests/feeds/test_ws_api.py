@@ -53,7 +53,10 @@ async def subscribed(served: Served, account: int) -> RawClient:
 async def test_ping_and_time(served: Served, number: Any, prefix: str) -> None:
     client = await RawClient.connect(served.port, PATH)
     answer = await ask(client, prefix + "ping", None, number)
-    assert answer == {"id": number, "status": 200, "result": {}, "rateLimits": []}
+    (used,) = answer.pop("rateLimits")
+    assert answer == {"id": number, "status": 200, "result": {}}
+    assert (used["rateLimitType"], used["interval"], used["intervalNum"]) == ("REQUEST_WEIGHT", "MINUTE", 1)
+    assert used["count"] == 3, "two of them for connecting"
     answer = await ask(client, prefix + "time", {}, number)
     assert abs(answer["result"]["serverTime"] - time.time() * 1000) < 5000
 
@@ -193,8 +196,7 @@ async def test_unsubscribe_one_then_all(served: Served) -> None:
 async def test_session_status(served: Served) -> None:
     client = await RawClient.connect(served.port, PATH)
     status = (await ask(client, "session.status"))["result"]
-    assert status["apiKey"] is None
-    assert status["userDataStream"] is False
+    assert status["apiKey"] is status["authorizedSince"] is status["userDataStream"] is None
     assert status["connectedSince"] <= status["serverTime"]
     await ask(client, SUBSCRIBE, signed(ALICE))
     assert (await ask(client, "session.status"))["result"]["userDataStream"] is True

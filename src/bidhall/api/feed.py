@@ -21,18 +21,19 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from bidhall.api.access import Access, Gate
 from bidhall.api.fanout import Group, Hub, Stream
 from bidhall.api.feed_settings import FeedSettings
 from bidhall.api.limits import Peer
+from bidhall.api.listen_keys import ListenKeys
 from bidhall.api.market_channel import MarketChannel
-from bidhall.api.reads import Reads
 from bidhall.api.streams import Streams
 from bidhall.api.target import Target, TargetError, parse_target
 from bidhall.api.user_data import UserData
 from bidhall.api.ws_api import ApiChannel, WsApi
+from bidhall.core.wire import read_frames
 
 if TYPE_CHECKING:
+    from bidhall.api.lane import Lane
     from bidhall.environment import Environment
     from bidhall.replica import Replica
 
@@ -41,6 +42,8 @@ __all__ = ["FeedProtocol", "FeedSettings", "Feeds"]
 logger = logging.getLogger("bidhall.feed")
 wire_logger = logging.getLogger("bidhall.feed.wire")
 wire_logger.setLevel(logging.WARNING)  # the library tells every closed connection at INFO
+
+REST_BYTES_MAX = 16_384
 
 GOING_AWAY = 1001
 UNSUPPORTED_TEXT = 1007
@@ -59,7 +62,7 @@ class Channel(Protocol):
     """What a connection is used for: market streams or the WebSocket API."""
 
     def opened(self) -> None: ...
-    def message(self, text: str) -> None: ...
+    def message(self, data: bytes) -> None: ...  # raises UnicodeDecodeError when it is no text
     def shutdown_frame(self) -> bytes: ...
     def closed(self) -> None: ...
 
@@ -83,8 +86,7 @@ class FeedProtocol(asyncio.Protocol):
         self.wire = ServerProtocol(max_size=self.settings.message_bytes_max, logger=wire_logger)
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.channel: Channel | None = None
-        # Set by the door at the upgrade; without a door nothing is charged.
-        self.gate: Gate | None = None
+        # Set by the door at the upgrade.
         self.peer: Peer | None = None
         self.on_lost: Callable[[], None] | None = None
         # As the fan-out sees it.
@@ -97,7 +99,9 @@ class FeedProtocol(asyncio.Protocol):
         self._ended = False
         self._paused = False
         self._falling = False
-        self._parts: list[bytes] = []
+        self._parts: list[bytes] = []  # of a message in several frames
+        self._rest = b""  # the beginning of a frame
+        self._odd = False  # websockets reads everything from here on
         self._pings: dict[bytes, float] = {}
         self._timer: Timer | None = None
         self._opened_s = 0.0
@@ -120,6 +124,34 @@ class FeedProtocol(asyncio.Protocol):
             self._greeted = True
             self._handshake(data)
             return
+        if self._odd:
+            self._receive(data)
+        else:
+            self._plain_frames(self._rest + data if self._rest else data)
+
+    def _plain_frames(self, data: bytes) -> None:
+        """Whole messages in one frame are read here; websockets gets every other frame, whole, so that it always stands
+        at the start of one."""
+        end = 0
+        size_max = self.settings.message_bytes_max
+        while True:
+            # While a message in pieces is on its way, any frame may be a mistake.
+            payloads, end, other_end = read_frames(data, end, size_max, self.open and not self._parts)
+            for payload in payloads:
+                if self.open and self._within_rate():
+                    self._message(payload)
+            if other_end <= end:
+                break
+            self._receive(data[end:other_end])
+            end = other_end
+        self._rest = data[end:]
+        # A frame that no client may send, or a large one that drips: both for websockets, which keeps its bytes.
+        if other_end < 0 or len(self._rest) > REST_BYTES_MAX:
+            self._odd = True
+            rest, self._rest = self._rest, b""
+            self._receive(rest)
+
+    def _receive(self, data: bytes) -> None:
         self.wire.receive_data(data)
         frames = self.wire.events_received()
         if self.wire.state is OPEN:
@@ -223,7 +255,7 @@ class FeedProtocol(asyncio.Protocol):
     def _make_channel(self, target: Target) -> Channel:
         if target.is_api:
             return ApiChannel(self, self.feeds.ws_api, target)
-        return MarketChannel(self, self.feeds.streams, target)
+        return MarketChannel(self, self.feeds.streams, self.feeds.listen_keys, target)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         body = text.encode()
@@ -249,15 +281,12 @@ class FeedProtocol(asyncio.Protocol):
 
     def _message(self, data: bytes) -> None:
         # Binary messages are read as text: some clients send the bytes of their JSON encoder as they are.
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            self.close(UNSUPPORTED_TEXT, "Invalid UTF-8")
-            return
         if self.channel is None:
             return
         try:
-            self.channel.message(text)
+            self.channel.message(data)
+        except UnicodeDecodeError:
+            self.close(UNSUPPORTED_TEXT, "Invalid UTF-8")
         except Exception:
             logger.exception("a message could not be handled")
             self.feeds.faults += 1
@@ -361,14 +390,13 @@ class Feeds:
     """All WebSocket connections of a process and what feeds them."""
 
     def __init__(
-        self, replica: Replica, environment: Environment, settings: FeedSettings | None = None, gate: Gate | None = None
+        self, replica: Replica, environment: Environment, lane: Lane, settings: FeedSettings | None = None
     ) -> None:
         self.replica = replica
         self.environment = environment
+        self.lane = lane  # the routes of REST, which the WebSocket API serves too, and what stands before them
+        self.reads = lane.reads
         self.settings = settings or FeedSettings()
-        # Shared with REST behind a door.
-        self.access: Access = Access(replica.registry, environment) if gate is None else gate.access
-        self.reads: Reads = Reads(replica, environment) if gate is None else gate.reads
         self.connections: set[FeedProtocol] = set()
         self.slow_closed = 0
         self.faults = 0  # 0 unless there is a bug
@@ -376,11 +404,13 @@ class Feeds:
         self.hub = Hub(environment, self.settings.slow_spans_max, self.settings.flush_interval_s_max)
         self.streams = Streams(replica, self.hub)
         self.user_data = UserData(replica)
+        self.listen_keys = ListenKeys(replica, environment, lane, self.user_data, self.settings.listen_key_s)
         self.ws_api = WsApi(self)
         self.protocol: type[FeedProtocol] = type("BoundFeedProtocol", (FeedProtocol,), {"feeds": self})
 
     def start(self) -> None:
-        """Follow the replica from now on."""
+        """Follow the replica from now on; the lane has all its routes."""
+        self.ws_api.start()
         self.streams.start()
         self.replica.listeners.append(self)
 
@@ -388,6 +418,7 @@ class Feeds:
         """Called by the replica after every batch: user data first, its readers wait for their own orders."""
         try:
             self.user_data.on_batch(applied)
+            self.ws_api.keys_may_have_changed()
         except Exception:
             self._fault(ApiChannel)
         version = self.streams.version
@@ -411,6 +442,7 @@ class Feeds:
     async def stop(self) -> None:
         """Tell every client, close, and wait until they are gone or `drain_s` has passed."""
         self.stopping = True
+        self.listen_keys.stop()
         for connection in list(self.connections):
             connection.shutdown()
         ends_s = self.environment.monotonic() + self.settings.drain_s + 0.5

@@ -3,7 +3,8 @@
 
 Who calls it: the connection hands over whole messages; requests are answered in order. A subscription begins when the
 replica has applied everything that was acknowledged before it came, and the answer is written before it begins. Names
-that mean nothing now are kept (production accepts them silently) and looked up again when the registry changes. What
+that mean nothing now are kept (production accepts them silently) and looked up again when the registry changes; a name
+may be a listen key, whose stream is the account's own events. What
 may never happen here: a data frame before the answer to its SUBSCRIBE, or a message that raises.
 """
 
@@ -20,8 +21,10 @@ from bidhall.protocol.streams import Control, ControlError, parse_control, parse
 
 if TYPE_CHECKING:
     from bidhall.api.feed import FeedProtocol
+    from bidhall.api.listen_keys import ListenKeys
     from bidhall.api.streams import Streams
     from bidhall.api.target import Target
+    from bidhall.api.user_data import Subscription
     from bidhall.protocol.errors import ApiError
 
 WAITING_MAX: Final = 100  # messages that wait behind a subscription
@@ -30,12 +33,14 @@ WAITING_MAX: Final = 100  # messages that wait behind a subscription
 class MarketChannel:
     """One connection's view of the market streams."""
 
-    def __init__(self, connection: FeedProtocol, streams: Streams, target: Target) -> None:
+    def __init__(self, connection: FeedProtocol, streams: Streams, listen_keys: ListenKeys, target: Target) -> None:
         self.connection = connection
         self.streams = streams
+        self.listen_keys = listen_keys
         self.target = target
         self.combined = target.combined
         self.names: dict[str, Stream | None] = {}
+        self.user_data: dict[str, Subscription] = {}  # by listen key
         self._version = -1
         self._waiting: deque[str] = deque()
         self._busy = False
@@ -44,13 +49,14 @@ class MarketChannel:
 
     def opened(self) -> None:
         """Subscribe to the streams of the URL; anything that is no stream name is just a path tail."""
-        names = [name for name in dict.fromkeys(self.target.names) if parse_name(name) is not None]
+        names = [name for name in dict.fromkeys(self.target.names) if self._is_stream(name)]
         if names:
             del names[self.connection.settings.streams_max :]
             self._after_read(lambda: self._subscribe(names))
 
-    def message(self, text: str) -> None:
+    def message(self, data: bytes) -> None:
         """One control message."""
+        text = data.decode()
         if self._busy:
             if len(self._waiting) >= WAITING_MAX:
                 self.connection.close(1008, "Too many requests")
@@ -66,8 +72,14 @@ class MarketChannel:
             payload = b'{"stream":"!serverShutdown","data":' + payload + b"}"
         return text_frame(payload)
 
+    def _is_stream(self, name: str) -> bool:
+        return parse_name(name) is not None or name in self.listen_keys.by_text
+
     def closed(self) -> None:
         """Nothing is served any more."""
+        for name, reader in self.user_data.items():
+            self.listen_keys.unsubscribe(name, reader)
+        self.user_data.clear()
         self.names.clear()
         self._waiting.clear()
 
@@ -87,6 +99,9 @@ class MarketChannel:
         elif control.method == "UNSUBSCRIBE":
             for name in control.params:
                 self.names.pop(name, None)
+                reader = self.user_data.pop(name, None)
+                if reader is not None:
+                    self.listen_keys.unsubscribe(name, reader)
             self._regroup(())
             self._answer(control, None)
         elif control.method == "LIST_SUBSCRIPTIONS":
@@ -135,6 +150,8 @@ class MarketChannel:
         if control is not None:
             self._answer(control, None)
         self._regroup(new)
+        for name in new:
+            self._listen(name)
 
     def _regroup(self, new: Iterable[str]) -> None:
         """Find what is not found yet, and join the group of all that is."""
@@ -153,6 +170,17 @@ class MarketChannel:
         payload = None if stream is None else self.streams.first_payload(stream)
         if stream is not None and payload is not None:
             self.connection.push(stream.frame(payload, self.combined))
+
+    def _listen(self, name: str) -> None:
+        reader = self.listen_keys.subscribe(name, self.target.unit_ns, self._events)
+        if reader is not None:
+            self.user_data[name] = reader
+
+    def _events(self, name: str, payloads: list[bytes]) -> None:
+        """Of one batch, in one write: bare, or with the listen key as the name of their stream."""
+        if self.combined:
+            payloads = [events.combined(name, payload) for payload in payloads]
+        self.connection.push(b"".join([text_frame(payload) for payload in payloads]))
 
     def look_again(self) -> None:
         """There are new markets: names that meant nothing may mean something now."""

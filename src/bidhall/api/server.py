@@ -42,7 +42,6 @@ class Server(uvicorn.Server):
         environment: Environment,
         *,
         websocket: Any = None,
-        gate: Any = None,
         drain_s: float = 10.0,
     ) -> None:
         self.environment = environment
@@ -53,7 +52,7 @@ class Server(uvicorn.Server):
         self._sweep: Any = None
         config = uvicorn.Config(
             app,
-            http=bind(lane, limits, caps, gate),
+            http=bind(lane, limits, caps),
             ws=websocket if websocket is not None else "none",
             ws_max_size=65_536,
             lifespan="off",

@@ -40,6 +40,9 @@ class Streams:
         self.all_tops: Table = {}  # ()
         self.version = -1  # of the registry; connections look again for names they did not find
         self._by_name: dict[str, Market] = {}
+        # One source for all names of a stream, also before its first listener has come: depth and depth@1000ms in one
+        # request would get one each, and their places in the table are the same. As many as markets have streams.
+        self._sources: dict[StreamName, MarketSource] = {}
         self._wanted_ns = 0
 
     def start(self) -> None:
@@ -86,8 +89,11 @@ class Streams:
         if stream is not None:
             return stream
         parsed = parse_name(name)
-        source = None if parsed is None else self._source(parsed)
-        return None if source is None else Stream(self.hub, name, unit_ns, source)
+        source = None if parsed is None else self._sources.get(parsed) or self._source(parsed)
+        if parsed is None or source is None:
+            return None
+        self._sources[parsed] = source
+        return Stream(self.hub, name, unit_ns, source)
 
     def first_payload(self, stream: Stream) -> bytes | None:
         """What a new reader gets at once: the top levels, which a quiet book would not send for long."""

@@ -29,6 +29,8 @@ MINUTE_NS: Final = 60 * SECOND_NS
 AGGREGATES_MAX: Final = 1_000  # of one look into the view
 CLOSED_MAX: Final = 100  # closed candles told after a silence; behind a longer one only the last
 
+WINDOWS_NS: Final = {"1h": 60 * MINUTE_NS, "4h": 240 * MINUTE_NS, "1d": 1_440 * MINUTE_NS}
+
 OFFSETS_MINUTES: Final = (0, 480)  # UTC, and the one other zone that the streams know
 
 FILL_BIT: Final = 1 << EventKind.FILL
@@ -63,6 +65,8 @@ class TickerStreams:
         self.averages: Table = {}
         self.all_minis: Table = {}  # ()
         self.all_tickers: Table = {}
+        self.rolling: Table = {}  # (market id, window)
+        self.all_rolling: Table = {}  # (window,)
         self._time_ns = 0  # kernel time of the batch that began this second
         # The last trade of each market when this second, and this pair of seconds, began: kept for all markets,
         # whoever listens. (Not their times: kernel time may stand still.)
@@ -80,6 +84,8 @@ class TickerStreams:
 
     def source(self, parsed: StreamName, market: Market | None) -> MarketSource | None:
         """What feeds a stream of this name."""
+        if parsed.kind == "ticker" and parsed.interval:
+            return self._rolling_source(parsed.interval, market)
         if market is None:
             table = {"miniTicker": self.all_minis, "ticker": self.all_tickers}.get(parsed.kind)
             return None if table is None else table.get(()) or MarketSource(table, (), None, Keeping.OLDER)
@@ -95,6 +101,10 @@ class TickerStreams:
         if table is None:
             return None
         return table.get((market.id,)) or MarketSource(table, (market.id,), market, Keeping.OLDER)
+
+    def _rolling_source(self, window: str, market: Market | None) -> MarketSource:
+        table, key = (self.all_rolling, (window,)) if market is None else (self.rolling, (market.id, window))
+        return table.get(key) or MarketSource(table, key, market, Keeping.OLDER)
 
     def on_batch(self, applied: Applied, changed: set[int]) -> None:
         """Send what this batch means; `changed` are the markets whose book has changed in the second that ended."""
@@ -118,7 +128,10 @@ class TickerStreams:
             self.next_time_ns = 0
 
     def _has_readers(self) -> bool:
-        return bool(self.candles or self.minis or self.tickers or self.averages or self.all_minis or self.all_tickers)
+        return any((self.candles, self.averages, *self._ticker_tables()))
+
+    def _ticker_tables(self) -> tuple[Table, ...]:
+        return self.minis, self.tickers, self.rolling, self.all_minis, self.all_tickers, self.all_rolling
 
     # --- what ends with a second ---------------------------------------------------------------------------------
 
@@ -126,6 +139,7 @@ class TickerStreams:
         before_ns, self._time_ns = self._time_ns, time_ns
         pair_ends = time_ns // PAIR_NS != before_ns // PAIR_NS
         self._send_tickers(time_ns, changed)
+        self._send_rolling(time_ns)
         self._send_averages(time_ns, time_ns // MINUTE_NS != before_ns // MINUTE_NS)
         for source in self.candles.values():
             self._close_candles(source, time_ns, before_ns)
@@ -194,9 +208,31 @@ class TickerStreams:
         if source is not None:
             source.emit(encode)
 
-    def _emit_all(self, table: Table, encoders: list[Callable[[int], bytes]]) -> None:
+    def _emit_all(self, table: Table, encoders: list[Callable[[int], bytes]], key: tuple[Any, ...] = ()) -> None:
         if table and encoders:
-            self._emit(table, (), lambda unit_ns: b"[" + b",".join([encode(unit_ns) for encode in encoders]) + b"]")
+            self._emit(table, key, lambda unit_ns: b"[" + b",".join([encode(unit_ns) for encode in encoders]) + b"]")
+
+    def _send_rolling(self, time_ns: int) -> None:
+        """The windows of the markets that have traded, each made once for its own stream and the one of all."""
+        wanted: dict[str, set[int]] = {}
+        for market_id, window in self.rolling:
+            wanted.setdefault(window, set()).add(market_id)
+        for (window,) in self.all_rolling:
+            wanted[window] = set(self.replica.registry.market_by_id)
+        for window in sorted(wanted):
+            everybody: list[Callable[[int], bytes]] = []
+            for market_id in sorted(wanted[window]):
+                if self._traded(market_id, self._second_ids):
+                    one = self._rolling(market_id, window, time_ns)
+                    everybody.append(one)
+                    self._emit(self.rolling, (market_id, window), one)
+            self._emit_all(self.all_rolling, everybody, (window,))
+
+    def _rolling(self, market_id: int, window: str, time_ns: int) -> Callable[[int], bytes]:
+        begin_ns = time_ns - WINDOWS_NS[window]
+        row = self.replica.views.statistics(market_id, max(begin_ns - begin_ns % MINUTE_NS, 0), time_ns)
+        market = self.replica.registry.market_by_id[market_id]
+        return lambda unit_ns: events.rolling_ticker(market, window, row, time_ns, unit_ns)
 
     def _send_averages(self, time_ns: int, minute_ends: bool) -> None:
         for source in self.averages.values():
@@ -238,8 +274,8 @@ class TickerStreams:
                 times.append(interval_bounds(interval, now_ns, offset_s)[1])
                 if interval != "1s" and self._traded(market_id, self._pair_ids):
                     times.append((now_ns // PAIR_NS + 1) * PAIR_NS)
-        waiting = {key[0] for table in (self.minis, self.tickers, self.averages) for key in table}
-        if self.all_minis or self.all_tickers:
+        waiting = {key[0] for table in (self.minis, self.tickers, self.rolling, self.averages) for key in table}
+        if self.all_minis or self.all_tickers or self.all_rolling:
             waiting.update(self.replica.registry.market_by_id)
         if any(self._traded(market_id, self._second_ids) for market_id in waiting):
             times.append((now_ns // SECOND_NS + 1) * SECOND_NS)

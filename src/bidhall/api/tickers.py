@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tickers over REST: 24 h, rolling windows, last price, best bid and ask; of one market, of some, or of all.
+"""Tickers: 24 h, rolling windows, the trading day, last price, best bid and ask; of one market, of some, or of all.
 
 Who calls it: the lane. The windows are computed by the views at kernel time; nothing is cached, so nothing is stale.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bidhall.protocol.markets import Market
 
 MINUTE_NS: Final = 60_000_000_000
+DAY_NS: Final = 86_400_000_000_000
 
 
 class Tickers:
@@ -31,6 +32,7 @@ class Tickers:
         lane.add(endpoints.TICKER_PRICE, self.price)
         lane.add(endpoints.TICKER_BOOK, self.book)
         lane.add(endpoints.TICKER, self.rolling)
+        lane.add(endpoints.TRADING_DAY, self.trading_day)
 
     def day(self, request: Request) -> bytes:
         """GET /ticker/24hr"""
@@ -54,6 +56,21 @@ class Tickers:
 
         def one(market: Market) -> bytes:
             row = views.statistics(market.id, begin_ns, time_ns)
+            return market_answers.rolling_ticker(market, row, request.unit_ns, mini=mini)
+
+        return self.each(request, one)
+
+    def trading_day(self, request: Request) -> bytes:
+        """GET /ticker/tradingDay: from midnight of a time zone to the next one"""
+        time_ns = self.replica.time_ns
+        zone_ns = request.values.get("timeZone", 0) * MINUTE_NS
+        begin_ns = max(time_ns - (time_ns + zone_ns) % DAY_NS, 0)
+        mini = request.values.get("type") == "MINI"
+        views = self.replica.views
+
+        def one(market: Market) -> bytes:
+            _, _, *rest = views.statistics(market.id, begin_ns, time_ns)
+            row = (begin_ns, begin_ns + DAY_NS - 1, *rest)
             return market_answers.rolling_ticker(market, row, request.unit_ns, mini=mini)
 
         return self.each(request, one)

@@ -22,9 +22,10 @@ from bidhall.core.records import (
     EventRow,
     OrderRow,
     PositionRow,
+    Reject,
 )
 from bidhall.protocol import user_events
-from bidhall.protocol.order_answers import client_id_text
+from bidhall.protocol.words import client_id_text
 
 if TYPE_CHECKING:
     from bidhall.protocol.markets import Asset
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 COMMAND_BYTES: Final = 192
 LAST: Final = int(EventFlag.LAST)  # plain: an enum's own operators cost more than the rest of the line
 FEW: Final = 64  # events; more of them are sifted by account before they become rows
+PREVENTED_BIT: Final = 1 << EventKind.PREVENTED
+CANCELLING: Final = (CommandKind.CANCEL, CommandKind.CANCEL_ALL, CommandKind.REPLACE)
 
 REPORTED: Final = frozenset(
     (
@@ -149,10 +152,15 @@ class _Batch:
         self.time_ns = applied.time_ns
         self.commands = applied.batch.entry.commands
         self.done: dict[int, OrderRow] | None = None
+        self.to_prevent: dict[int, int] = {}  # by order: what the events still to come take off it
         self.outgoing: dict[Subscription, list[bytes]] = {}
 
     def send(self, rows: Sequence[EventRow], positions: Sequence[PositionRow]) -> None:
         """Merge reports and positions by command, encode, deliver."""
+        if self.applied.kinds & PREVENTED_BIT:
+            for row in rows:
+                if row.kind == EventKind.PREVENTED:
+                    self.to_prevent[row.order_id] = self.to_prevent.get(row.order_id, 0) + row.quantity_steps
         following = groupby(positions, key=lambda row: row.sequence)
         at = next(following, None)
         for sequence, events_of_command in groupby(rows, key=lambda row: row.sequence):
@@ -177,15 +185,41 @@ class _Batch:
         elif row.kind == EventKind.BALANCE:
             asset = self.replica.registry.assets[row.asset]
             self._emit(feed, lambda unit: user_events.balance_update(asset, row.quantity_steps, self.time_ns, unit))
+        elif row.kind == EventKind.REJECTED and row.code != Reject.NOT_ATTEMPTED:
+            self._rejection(feed, row)
+
+    def _rejection(self, feed: AccountFeed, row: EventRow) -> None:
+        """Only the new half of a cancel-replace is told of: whoever places an order has the refusal as its answer."""
+        index = row.sequence - self.applied.first_sequence
+        if index and self.commands[(index - 1) * COMMAND_BYTES] == CommandKind.REPLACE:
+            place = user_events.command_row(self.commands, index)
+            market = self.replica.registry.market_by_id[row.market]
+            self._emit(feed, lambda unit: user_events.rejection_report(market, place, row.code, self.time_ns, unit))
 
     def _report(self, feed: AccountFeed, row: EventRow) -> None:
         order = self._order(row.order_id)
         market = self.replica.registry.market_by_id[row.market]
         client_id, original = self._client_ids(feed, row, order)
+        prevented = order.prevented_steps
+        group = 0
+        if self.to_prevent:
+            prevented -= self._still_to_prevent(row)
+        if row.kind == EventKind.PREVENTED:
+            group = self.replica.exchange.account(row.account)["trade_group"]
         self._emit(
             feed,
-            lambda unit: user_events.execution_report(market, row, order, client_id, original, self.time_ns, unit),
+            lambda unit: user_events.execution_report(
+                market, row, order, client_id, original, self.time_ns, unit, prevented, group
+            ),
         )
+
+    def _still_to_prevent(self, row: EventRow) -> int:
+        """The order's record is of the batch's end; this much of what it says was prevented comes behind this event."""
+        left = self.to_prevent.get(row.order_id, 0)
+        if row.kind == EventKind.PREVENTED:
+            left -= row.quantity_steps
+            self.to_prevent[row.order_id] = left
+        return left
 
     def _client_ids(self, feed: AccountFeed, row: EventRow, order: OrderRow) -> tuple[str, str]:
         """`c` and `C`: the order's own id and nothing, except for cancels and amendments."""
@@ -201,7 +235,9 @@ class _Batch:
         if row.flags & LAST:
             known.pop(row.order_id, None)
         if row.kind == EventKind.CANCELED:
-            return self._command_text(row, other, CommandKind.CANCEL, CommandKind.CANCEL_ALL) or own, own
+            return self._command_text(row, other, *CANCELLING) or own, own
+        if row.kind == EventKind.EXPIRED:  # an amendment to what is executed already gives the new id all the same
+            return self._command_text(row, other, CommandKind.AMEND) or own, ""
         return own, ""
 
     def _command_text(self, row: EventRow, read: Callable[[Any, int], str], *kinds: CommandKind) -> str:

@@ -1,85 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The WebSocket API: requests with an id, answers as they finish, user data subscriptions.
+"""The WebSocket API: requests with an id, served by the handlers of REST, answered as they finish.
 
-Who calls it: a connection of `/ws-api/v3` hands over whole messages; other rooms may add methods to `WsApi.methods`.
-A signature is over the parameters as the client wrote them (raw number tokens), without and then with percent-encoding.
-A subscription begins when the replica has applied everything that was acknowledged before it came, and its answer is
-written before its first event. What may never happen here: a message that raises, an answer without its request's id,
-or a request that is kept for ever.
+Who calls it: a connection of `/ws-api/v3` hands over whole messages. A method goes the way of the lane: weight,
+parameters, key and signature, the barrier where it shows state, then the handler of the REST endpoint that does the
+same. A signature is over the parameters as the client wrote them (raw number tokens), without and then with
+percent-encoding; a connection that has logged on need not sign. What may never happen here: a message that raises, an
+answer without its request's id, or a request that is kept for ever.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from bidhall.api.frames import text_frame
+from bidhall.api.lane import NOT_PLAIN, UNKNOWN_CODES
+from bidhall.api.limits import OrderCount, Peer
 from bidhall.api.user_data import Subscription
-from bidhall.protocol import errors, events, signatures, user_events, ws_api
-from bidhall.protocol.endpoints import WS_METHODS, Endpoint, Security
+from bidhall.api.ws_calls import Call, Method, shows_limits
+from bidhall.api.ws_session import Session, SessionMethods
+from bidhall.core.wire import read_call
+from bidhall.protocol import errors, events, user_events, ws_api
+from bidhall.protocol.endpoints import WS_METHODS
 from bidhall.protocol.errors import ApiError
-from bidhall.protocol.requests import Request
+from bidhall.protocol.signatures import check_time
 
 if TYPE_CHECKING:
     from bidhall.api.feed import FeedProtocol, Feeds
     from bidhall.api.target import Target
-    from bidhall.protocol.ws_api import WsRequest
+    from bidhall.protocol.ws_api import RequestId
     from bidhall.replica.registry import Key
 
 logger = logging.getLogger("bidhall.feed")
 
 CONNECT_WEIGHT: Final = 2
-SUBSCRIPTION_IDS_MAX: Final = 65_535
-
-
-class Call:
-    """One request on its way to its answer."""
-
-    __slots__ = ("answered", "channel", "endpoint", "key", "raw", "request", "show_limits")
-
-    def __init__(self, channel: ApiChannel, raw: WsRequest, show_limits: bool) -> None:
-        self.channel = channel
-        self.raw = raw
-        self.show_limits = show_limits
-        self.endpoint: Endpoint
-        self.request: Request
-        self.key: Key | None = None
-        self.answered = False
-
-    def answer(self, result: bytes) -> None:
-        """The request succeeded; `result` is finished JSON."""
-        self._send(lambda limits: ws_api.answer(self.raw.id, 200, result, limits))
-
-    def refuse(self, error: ApiError) -> None:
-        """The request failed."""
-        self._send(lambda limits: self._refusal(error, limits))
-
-    def _refusal(self, error: ApiError, limits: bytes | None) -> bytes:
-        answer = ws_api.error(self.raw.id, error, limits)
-        if not error.retry_after_s:
-            return answer
-        now_ms = self.channel.api.environment.wall_ns() // 1_000_000
-        data = b',"data":{"serverTime":%d,"retryAfter":%d}}' % (now_ms, now_ms + error.retry_after_s * 1_000)
-        return answer.replace(error.body, error.body[:-1] + data, 1)
-
-    def _send(self, encode: Callable[[bytes | None], bytes]) -> None:
-        if not self.answered:
-            self.answered = True
-            self.channel.open_calls -= 1
-            self.channel.send(encode(self.channel.rate_limits() if self.show_limits else None))
-
-
-class Method:
-    """A method: how its parameters are declared, and what performs it (at once, or later)."""
-
-    __slots__ = ("endpoint", "perform")
-
-    def __init__(self, endpoint: Endpoint, perform: Callable[[Call], None]) -> None:
-        self.endpoint = endpoint
-        self.perform = perform
+WEIGHT_LIMIT: Final = b'{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":%d,"count":%d}'
+ORDER_LIMITS: Final = (
+    b'{"rateLimitType":"ORDERS","interval":"SECOND","intervalNum":10,"limit":%d,"count":%d},'
+    b'{"rateLimitType":"ORDERS","interval":"DAY","intervalNum":1,"limit":%d,"count":%d},'
+)
 
 
 class ApiChannel:
@@ -88,41 +47,54 @@ class ApiChannel:
     def __init__(self, connection: FeedProtocol, api: WsApi, target: Target) -> None:
         self.connection = connection
         self.api = api
-        self.target = target
+        self.limits = api.limits
+        self.peer: Peer = connection.peer or Peer("")
+        self.unit_ns: int = target.unit_ns
+        self.shows_limits: bool = target.rate_limits
         self.connected_ns = api.environment.wall_ns()
+        self.session: Session | None = None
         self.subscriptions: dict[int, Subscription] = {}
+        self.subscription_of_session: Subscription | None = None
         self.next_number = 0
         self.open_calls = 0
-        self.charged = False
+        self.is_charged = False
 
     def opened(self) -> None:
         """Nothing is sent before the first request."""
 
-    def message(self, text: str) -> None:
+    def message(self, data: bytes) -> None:
         """One request."""
-        self.api.handle(self, text)
+        self.api.handle(self, data)
 
     def send(self, payload: bytes) -> None:
         """One message to the client."""
         self.connection.push(text_frame(payload))
 
+    def refuse(self, request_id: RequestId, error: ApiError, shows: bool) -> None:
+        """The answer to what is no request of any method, or to no request at all."""
+        now_ns = self.api.environment.wall_ns()
+        limits = self.rate_limits(now_ns, None) if shows else None
+        self.send(ws_api.error(ws_api.id_text(request_id), error, limits, now_ns))
+
     def shutdown_frame(self) -> bytes:
         """The event that announces a planned stop."""
-        event = events.server_shutdown(self.api.environment.wall_ns(), self.target.unit_ns)
+        event = events.server_shutdown(self.api.environment.wall_ns(), self.unit_ns)
         return text_frame(b'{"event":%b}' % event)
 
     def closed(self) -> None:
-        """The connection is gone: so are its subscriptions."""
+        """The connection is gone: so are its session and its subscriptions."""
+        self.api.forget_session(self)
         for subscription in self.subscriptions.values():
             self.api.user_data.unsubscribe(subscription)
         self.subscriptions.clear()
 
-    def rate_limits(self) -> bytes:
+    def rate_limits(self, now_ns: int, count: OrderCount | None) -> bytes:
         """The array that stands in every answer."""
-        gate, peer = self.connection.gate, self.connection.peer
-        if gate is None or peer is None:
-            return b"[]"
-        return orjson.dumps(gate.limits.rate_limits_used(peer, self.api.environment.wall_ns()))
+        limits = self.limits
+        used = WEIGHT_LIMIT % (limits.weight_max, limits.used(self.peer, now_ns))
+        if count is None:
+            return b"[%b]" % used
+        return b"[%b%b]" % (ORDER_LIMITS % (limits.ten_max, count.ten, limits.day_max, count.day), used)
 
     def deliver(self, subscription: Subscription, payloads: list[bytes]) -> None:
         """Events of one batch, in one write."""
@@ -131,178 +103,226 @@ class ApiChannel:
 
     def end(self, subscription: Subscription) -> None:
         """A subscription is over: say so."""
-        if self.subscriptions.pop(subscription.number, None) is not None:
-            self.api.user_data.unsubscribe(subscription)
-            event = user_events.stream_terminated(self.api.environment.wall_ns(), self.target.unit_ns)
-            self.send(user_events.user_envelope(subscription.number, event))
+        if self.subscriptions.pop(subscription.number, None) is None:
+            return
+        if subscription is self.subscription_of_session:
+            self.subscription_of_session = None
+        self.api.user_data.unsubscribe(subscription)
+        event = user_events.stream_terminated(self.api.environment.wall_ns(), self.unit_ns)
+        self.send(user_events.user_envelope(subscription.number, event))
 
 
 class WsApi:
-    """The methods, and what they share."""
+    """The methods, and the way through them."""
 
     def __init__(self, feeds: Feeds) -> None:
+        lane = feeds.lane
         self.feeds = feeds
+        self.lane = lane
         self.environment = feeds.environment
-        self.replica = feeds.replica
+        self.registry = feeds.replica.registry
         self.user_data = feeds.user_data
-        own: dict[str, Callable[[Call], None]] = {
-            "ping": self._ping,
-            "time": self._time,
-            "session.status": self._status,
-            "session.subscriptions": self._subscriptions,
-            "userDataStream.subscribe.signature": self._subscribe,
-            "userDataStream.unsubscribe": self._unsubscribe,
-        }
-        self.methods = {name: Method(WS_METHODS[name], perform) for name, perform in own.items()}
+        self.limits = lane.limits
+        self.access = lane.access
+        self.reads = lane.reads
+        self.at_once = lane.at_once
+        self.calls_max = feeds.settings.requests_open_max
+        self.methods: dict[str, Method] = SessionMethods(self).methods
+        self._logged_on: set[ApiChannel] = set()
+        self._version = -1
 
-    # --- from message to method ----------------------------------------------------------------------------------
+    def start(self) -> None:
+        """The lane has all its routes: each one that has a method's name is served here too."""
+        for name, endpoint in WS_METHODS.items():
+            rest = endpoint.rest
+            route = None if rest is None else self.lane.routes.get((rest.method.encode(), rest.path.encode()))
+            if route is not None:
+                self.methods[name] = Method(endpoint, route)
 
-    def handle(self, channel: ApiChannel, text: str) -> None:
+    # --- the way in ----------------------------------------------------------------------------------------------
+
+    def handle(self, channel: ApiChannel, data: bytes) -> None:
         """Answer one message, now or later."""
+        plain = read_call(data)
+        if plain is not None:
+            id_text, name, key_text, form = plain
+            method = self.methods.get(name)
+            if method is not None and method.route.quick is not None:
+                call = Call(channel, method, id_text, self.environment.wall_ns())
+                call.key_text = key_text
+                call.signed_form = form
+                call.message = data
+                self._serve(call)
+                return
+        text = data.decode()
         try:
             raw = ws_api.parse(text)
         except ws_api.WsError as error:
-            limits = channel.rate_limits() if channel.target.rate_limits else None
-            channel.send(ws_api.error(error.id, error.error, limits))
+            self._refuse(channel, error.id, error.error, channel.shows_limits)
             return
-        call = Call(channel, raw, _show_limits(raw, channel.target.rate_limits))
-        channel.open_calls += 1
-        try:
-            if channel.open_calls > self.feeds.settings.requests_open_max:
-                raise errors.busy()
-            self._start(call)
-        except ApiError as error:
-            call.refuse(error)
-
-    def _start(self, call: Call) -> None:
-        method = self.methods.get(call.raw.method)
+        method = self.methods.get(raw.method)
         if method is None:
-            raise errors.unsupported()
-        call.endpoint = method.endpoint
-        call.request = ws_api.request(method.endpoint, call.raw)
-        self._charge(call)
-        if method.endpoint.signed:
-            self._authenticate(call, method)
-        else:
-            method.perform(call)
-
-    def _charge(self, call: Call) -> None:
-        gate, peer = call.channel.connection.gate, call.channel.connection.peer
-        if gate is None or peer is None:
+            self._refuse(channel, raw.id, errors.unsupported(), shows_limits(raw, channel.shows_limits))
             return
-        weight = call.endpoint.weight(call.request.values)
-        if not call.channel.charged:
-            call.channel.charged = True
+        call = Call(channel, method, ws_api.id_text(raw.id), self.environment.wall_ns())
+        call.raw = raw
+        call.show_limits = shows_limits(raw, channel.shows_limits)
+        self._serve(call)
+
+    def _refuse(self, channel: ApiChannel, request_id: RequestId, error: ApiError, shows: bool) -> None:
+        """What is no request of any method costs as much as the cheapest one."""
+        try:
+            self.limits.charge(channel.peer, 1, self.environment.wall_ns())
+        except ApiError as limited:
+            error = limited
+        channel.refuse(request_id, error, shows)
+
+    def _serve(self, call: Call) -> None:
+        channel, route = call.channel, call.route
+        channel.open_calls += 1
+        route.served += 1
+        try:
+            self._charge(call, route.weight or 0)
+            if channel.open_calls > self.calls_max:
+                raise errors.busy()
+            if call.raw is None and route.quick is not None and route.quick(call) is not NOT_PLAIN:
+                return
+            self._general(call)
+        except ApiError as error:
+            self._unknown(call, error)
+        except Exception:
+            self._fault(call)
+
+    def _charge(self, call: Call, weight: int) -> None:
+        channel = call.channel
+        if not channel.is_charged:
+            channel.is_charged = True
             weight += CONNECT_WEIGHT
-        gate.limits.charge(peer, weight, self.environment.wall_ns())
+        self.limits.charge(call.peer, weight, call.now_ns)
 
-    # --- signatures ----------------------------------------------------------------------------------------------
+    def _general(self, call: Call) -> None:
+        """Parameters, key, barrier, handler. Runs again from the start when it had to wait for the barrier."""
+        route = call.route
+        if not call.admitted:
+            self._read(call)
+            if route.weight is None and not call.weighed:
+                call.weighed = True
+                self.limits.weigh(call.peer, call.method.endpoint.weight(call.values), call.now_ns)
+            if route.signed:
+                self._authenticate(call)
+                return
+        if route.reads and not call.fresh and not self.at_once:
+            self._wait(call)
+            return
+        body = route.handler(call)
+        if body is not None:
+            call.finish(body)
 
-    def _authenticate(self, call: Call, method: Method) -> None:
-        signatures.check_key_format(call.request.api_key or None)
-        key = self.replica.registry.keys.get(call.request.api_key)
-        if key is None:  # it may be newer than this replica
-            self._after_read(call, lambda: self._verify(call, method, self.feeds.access.find(call.request.api_key)))
-        else:
-            self._verify(call, method, self.feeds.access.find(call.request.api_key))
+    def _read(self, call: Call) -> None:
+        raw = call.raw
+        if raw is None:  # the short way did not take it
+            raw = call.raw = ws_api.parse(call.message)
+            call.show_limits = shows_limits(raw, call.show_limits)
+        names_a_key = call.channel.session is None or "apiKey" in raw.parameters
+        call.parsed = ws_api.request(call.method.endpoint if names_a_key else call.method.in_session, raw)
+        call.values = call.parsed.values
+        call.key_text = call.values.get("apiKey", "")  # where one is named and nothing is signed
 
-    def _verify(self, call: Call, method: Method, key: Key) -> None:
-        signatures.check_time(call.request, self.environment.wall_ns())
-        plain, encoded = ws_api.payloads(call.raw)
-        signature = call.request.signature
+    # --- who asks ------------------------------------------------------------------------------------------------
 
-        def checked(good: bool | ApiError, last: bool) -> None:
-            if good is True or isinstance(good, ApiError) or last:
-                self._guard(call, lambda: self._verified(call, method, key, good))
-            else:
-                self._guard(call, lambda: access.verify(key, encoded, signature, lambda again: checked(again, True)))
+    def _authenticate(self, call: Call) -> None:
+        parsed, session = call.parsed, call.channel.session
+        text = parsed.api_key if parsed.api_key or session is None else session.key.text
+        call.key_text = text
+        call.key = key = self.access.find(text)
+        call.account = key.account
+        check_time(parsed, call.now_ns)
+        if parsed.signature:
+            self._verify(call, key)
+            return
+        # Nothing is signed in a session. A repeat of a request is told from another one by its id.
+        parsed.payload = b"%b\n%b" % (parsed.payload, call.id_text)
+        self.access.permit(key, call.route.security)
+        call.admitted = True
+        self._general(call)
 
-        access = self.feeds.access
-        access.verify(key, plain, signature, lambda good: checked(good, encoded == plain))
+    def _verify(self, call: Call, key: Key) -> None:
+        parsed = call.parsed
 
-    def _verified(self, call: Call, method: Method, key: Key, good: bool | ApiError) -> None:
-        security = method.endpoint.security
-        self.feeds.access.accept(key, security, good)
-        call.key = key
-        # Reads are never stale, and neither are the permissions of the key.
-        self._after_read(call, lambda: self._accepted(call, method, key, security))
+        def checked(good: bool | ApiError) -> None:
+            if good is False and call.raw is not None:
+                encoded = ws_api.encoded_payload(call.raw)
+                if encoded != parsed.payload:
+                    self.access.verify(key, encoded, parsed.signature, lambda good: self._verified(call, good))
+                    return
+            self._verified(call, good)
 
-    def _accepted(self, call: Call, method: Method, key: Key, security: Security) -> None:
-        self.feeds.access.accept(key, security, True)
-        method.perform(call)
+        self.access.verify(key, parsed.payload, parsed.signature, checked)
 
-    def _after_read(self, call: Call, go_on: Callable[[], None]) -> None:
-        self.feeds.reads.wait(lambda error: self._guard(call, go_on, error))
+    def _verified(self, call: Call, good: bool | ApiError) -> None:
+        try:
+            self.access.accept(call.key, call.route.security, good)
+        except ApiError as error:
+            call.fail(error)
+            return
+        call.admitted = True
+        self._go_on(call)
 
-    def _guard(self, call: Call, go_on: Callable[[], None], error: ApiError | None = None) -> None:
+    # --- waiting, and what goes wrong ----------------------------------------------------------------------------
+
+    def _wait(self, call: Call) -> None:
+        """Go on when everything that was acknowledged before now has been applied here."""
+        call.fresh = True
+        self.reads.wait(
+            lambda error: self._go_on(call) if error is None else call.fail(error), is_public=call.route.is_public
+        )
+
+    def _go_on(self, call: Call) -> None:
         if not call.channel.connection.open:
             return
         try:
-            if error is not None:
-                raise error
-            go_on()
-        except ApiError as refusal:
-            call.refuse(refusal)
+            self._general(call)
+        except ApiError as error:
+            self._unknown(call, error)
         except Exception:
-            logger.exception("a request could not be handled")
-            self.feeds.faults += 1
-            call.refuse(errors.internal())
+            self._fault(call)
 
-    # --- methods -------------------------------------------------------------------------------------------------
-
-    def _ping(self, call: Call) -> None:
-        call.answer(b"{}")
-
-    def _time(self, call: Call) -> None:
-        call.answer(b'{"serverTime":%d}' % (self.environment.wall_ns() // call.channel.target.unit_ns))
-
-    def _status(self, call: Call) -> None:
-        channel = call.channel
-        unit_ns = channel.target.unit_ns
-        status = {
-            "apiKey": None,
-            "authorizedSince": None,
-            "connectedSince": channel.connected_ns // unit_ns,
-            "returnRateLimits": channel.target.rate_limits,
-            "serverTime": self.environment.wall_ns() // unit_ns,
-            "userDataStream": bool(channel.subscriptions),
-        }
-        call.answer(orjson.dumps(status))
-
-    def _subscriptions(self, call: Call) -> None:
-        call.answer(orjson.dumps([{"subscriptionId": number} for number in call.channel.subscriptions]))
-
-    def _subscribe(self, call: Call) -> None:
-        channel = call.channel
-        assert call.key is not None
-        account = call.key.account
-        if any(subscription.account == account for subscription in channel.subscriptions.values()):
-            raise errors.subscription_active()
-        number = channel.next_number
-        if number > SUBSCRIPTION_IDS_MAX or len(channel.subscriptions) >= self.feeds.settings.subscriptions_max:
-            raise errors.too_many_subscription_ids()
-        channel.next_number += 1
-        subscription = Subscription(
-            account, call.key.text, number, channel.target.unit_ns, channel.deliver, channel.end
-        )
-        channel.subscriptions[number] = subscription
-        call.answer(b'{"subscriptionId":%d}' % number)
-        self.user_data.subscribe(subscription)
-
-    def _unsubscribe(self, call: Call) -> None:
-        channel = call.channel
-        number: Any = call.request.values.get("subscriptionId")
-        if number is None:
-            ending = list(channel.subscriptions.values())
-        elif number in channel.subscriptions:
-            ending = [channel.subscriptions[number]]
+    def _unknown(self, call: Call, error: ApiError) -> None:
+        if error.code in UNKNOWN_CODES and not call.fresh and not self.at_once:
+            call.admitted = False
+            self._wait(call)
         else:
-            raise errors.subscription_inactive()
-        call.answer(b"{}")
-        for subscription in ending:
-            channel.end(subscription)
+            call.fail(error)
 
+    def _fault(self, call: Call) -> None:
+        call.fail(self.lane.excuse(call.route))
 
-def _show_limits(raw: WsRequest, otherwise: bool) -> bool:
-    wish = raw.parameters.get("returnRateLimits")
-    return otherwise if wish is None else str(wish).lower() != "false"
+    # --- sessions ------------------------------------------------------------------------------------------------
+
+    def begin_session(self, channel: ApiChannel, session: Session) -> None:
+        """This connection acts for this key."""
+        channel.session = session
+        self._logged_on.add(channel)
+
+    def forget_session(self, channel: ApiChannel) -> None:
+        """It acts for nobody any more."""
+        channel.session = None
+        self._logged_on.discard(channel)
+
+    def end_session(self, channel: ApiChannel) -> None:
+        """The same, with the end of the subscription that came by it."""
+        self.forget_session(channel)
+        if channel.subscription_of_session is not None:
+            channel.end(channel.subscription_of_session)
+
+    def keys_may_have_changed(self) -> None:
+        """Called after every batch: a session whose key was switched off is told so, and is over."""
+        if self.registry.version == self._version:
+            return
+        self._version = self.registry.version
+        for channel in list(self._logged_on):
+            session = channel.session
+            key = None if session is None else self.registry.keys.get(session.key.text)
+            if session is not None and (key is None or not key.enabled or key.account != session.key.account):
+                channel.refuse(None, errors.bad_key(), channel.shows_limits)
+                self.end_session(channel)

@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries the operations of the NASDAQ hour out over HTTP: signed orders of several accounts at a running server.
+"""Carries the operations of the NASDAQ hour out over the API: signed orders of several accounts at a running server.
 
-Used by `benchmarks.lobster`. Orders are pipelined on one keep-alive connection and named by client ids, so that only an
-aggressor waits for its answer; who was hit is asked from the makers' own trades; the tops are watched on the bookTicker
+Used by `benchmarks.lobster`. Orders go over one connection, HTTP or WebSocket API, many at a time (the file's order is
+the book's, so there is no second connection), and are named by client ids, so that only an aggressor waits for its
+answer; who was hit is asked from the makers' own trades; the tops are watched on the bookTicker
 stream. It must never fall back on what it expects: a missing answer or trade is a fault.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
 from benchmarks.lobster_flow import BUY, SELL, Add, Cancel, Checkpoint, Fill, Operation, Reduce, Take, Top
-from benchmarks.wire import Answer, HttpConnection, Key, WebSocketReader, signed_request
+from benchmarks.wire import (
+    Answer,
+    HttpConnection,
+    Key,
+    OnAnswer,
+    WebSocketApiConnection,
+    WebSocketReader,
+    signed_request,
+)
 from tests.serving import key_secret, key_text, seed_document, serving
 
 WINDOW = 48  # requests in flight; the server takes 64 a connection
@@ -52,8 +61,16 @@ def seed() -> dict[str, Any]:
         (*MAKERS, *TAKERS),
         assets=[{"name": "AAPL", "decimals": 0}, {"name": "USD", "decimals": 2}],
         markets=[
-            {"name": SYMBOL, "base": "AAPL", "quote": "USD", "tick": "0.01", "step": "1", "price_max": "10000",
-             "quantity_max": "1000000", "orders_max": 100_000}
+            {
+                "name": SYMBOL,
+                "base": "AAPL",
+                "quote": "USD",
+                "tick": "0.01",
+                "step": "1",
+                "price_max": "10000",
+                "quantity_max": "1000000",
+                "orders_max": 100_000,
+            }
         ],
         balances={"AAPL": "1000000000", "USD": "1000000000000"},
     )
@@ -67,12 +84,72 @@ def own_server(folder: Path) -> Iterator[Venue]:
         yield Venue(server.host, server.port, SYMBOL, makers, takers)
 
 
-class HttpVenue:
+class Calls(Protocol):
+    """Something that carries signed calls out, in the order in which they were sent."""
+
+    @property
+    def pending(self) -> int: ...
+    def send(self, call: str, key: Key, parameters: dict[str, str], timestamp_us: int, on_answer: OnAnswer) -> None: ...
+    def close(self) -> None: ...
+
+
+class HttpCalls:
+    """Over REST, pipelined."""
+
+    ROUTES: Final = {
+        "place": ("POST", "order"), "cancel": ("DELETE", "order"), "amend": ("PUT", "order/amend/keepPriority"),
+        "trades": ("GET", "myTrades"),
+    }  # fmt: skip
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    @property
+    def pending(self) -> int:
+        """Calls without an answer so far."""
+        return self._connection.pending
+
+    def send(self, call: str, key: Key, parameters: dict[str, str], timestamp_us: int, on_answer: OnAnswer) -> None:
+        """One call."""
+        method, path = self.ROUTES[call]
+        query = "&".join([f"{name}={value}" for name, value in parameters.items()])
+        self._connection.send(signed_request(method, f"/api/v3/{path}", key, query, timestamp_us), on_answer)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+class WebSocketCalls:
+    """Over the WebSocket API."""
+
+    METHODS: Final = {
+        "place": "order.place", "cancel": "order.cancel", "amend": "order.amend.keepPriority", "trades": "myTrades",
+    }  # fmt: skip
+
+    def __init__(self, connection: WebSocketApiConnection) -> None:
+        self._connection = connection
+
+    @property
+    def pending(self) -> int:
+        """Calls without an answer so far."""
+        return self._connection.pending
+
+    def send(self, call: str, key: Key, parameters: dict[str, str], timestamp_us: int, on_answer: OnAnswer) -> None:
+        """One call."""
+        self._connection.send(self.METHODS[call], key, parameters, timestamp_us, on_answer)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+class ApiVenue:
     """One connection for orders, one for the stream."""
 
-    def __init__(self, venue: Venue, connection: HttpConnection) -> None:
+    def __init__(self, venue: Venue, calls: Calls) -> None:
         self._venue = venue
-        self._connection = connection
+        self._calls = calls
         self.tops: list[Top] = []  # by the driver's own book, at the checkpoints
         self.deletes = self.deletes_right = 0
         self.faults: list[str] = []
@@ -88,16 +165,20 @@ class HttpVenue:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, venue: Venue) -> AsyncIterator[Self]:
+    async def connected(cls, venue: Venue, via: str) -> AsyncIterator[Self]:
         """Connects both."""
-        connection = await HttpConnection.open(venue.host, venue.port)
-        http = cls(venue, connection)
+        calls: Calls
+        if via == "ws":
+            calls = WebSocketCalls(await WebSocketApiConnection.open(venue.host, venue.port))
+        else:
+            calls = HttpCalls(await HttpConnection.open(venue.host, venue.port))
+        api = cls(venue, calls)
         path = f"/ws/{venue.symbol.lower()}@bookTicker"
-        stream = await WebSocketReader.open(venue.host, venue.port, path, http._on_top)
+        stream = await WebSocketReader.open(venue.host, venue.port, path, api._on_top)
         try:
-            yield http
+            yield api
         finally:
-            connection.close()
+            calls.close()
             stream.close()
 
     # Operations
@@ -109,7 +190,7 @@ class HttpVenue:
         if isinstance(operation, Checkpoint):
             self.tops.append(self._shadow.top())
             return None
-        if self._connection.pending >= WINDOW:
+        if self._calls.pending >= WINDOW:
             self._room.clear()
             await self._room.wait()
         if isinstance(operation, Add):
@@ -122,7 +203,7 @@ class HttpVenue:
 
     async def settle(self) -> None:
         """Waits for everything that is on its way, then compares the stream."""
-        while self._connection.pending:
+        while self._calls.pending:
             self._room.clear()
             await self._room.wait()
         await asyncio.sleep(STREAM_PATIENCE_S)
@@ -133,29 +214,26 @@ class HttpVenue:
     def _all_but_empty(self) -> list[Top]:
         return [top for top in self.tops_distinct if any(top)]
 
-    def _request(self, method: str, path: str, key: Key, parameters: str) -> bytes:
+    def _send(self, call: str, key: Key, parameters: dict[str, str], on_body: Callable[[Any], None]) -> None:
         self.requests += 1
         # The same bytes twice are one request, and a rebuilt level names the same order again within a millisecond:
         # so timestamps are microseconds, each another.
         self._timestamp_us = max(self._timestamp_us + 1, time.time_ns() // 1_000)
-        return signed_request(method, f"/api/v3/{path}", key, parameters, self._timestamp_us)
 
-    def _send(self, method: str, path: str, key: Key, parameters: str, on_body: Any) -> None:
         def on_answer(answer: Answer) -> None:
             self._room.set()
             if answer.status == 200:
                 on_body(json.loads(answer.body))
             else:
-                self.faults.append(f"{method} {path} {parameters}: {answer.status} {answer.body[:200]!r}")
+                self.faults.append(f"{call} {parameters}: {answer.status} {answer.body[:200]!r}")
+                on_body(None)
 
-        self._connection.send(self._request(method, path, key, parameters), on_answer)
+        self._calls.send(call, key, {"symbol": self._venue.symbol, **parameters}, self._timestamp_us, on_answer)
 
-    async def _ask(self, method: str, path: str, key: Key, parameters: str) -> Any:
-        answer = await self._connection.ask(self._request(method, path, key, parameters))
-        if answer.status != 200:
-            self.faults.append(f"{method} {path} {parameters}: {answer.status} {answer.body[:200]!r}")
-            return None
-        return json.loads(answer.body)
+    async def _ask(self, call: str, key: Key, parameters: dict[str, str]) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._send(call, key, parameters, lambda body: None if future.done() else future.set_result(body))
+        return await future
 
     def _maker(self, order_id: int) -> int:
         return order_id % len(self._venue.makers)
@@ -164,35 +242,37 @@ class HttpVenue:
         maker = self._maker(add.id)
         side = "BUY" if add.direction == BUY else "SELL"
 
-        def on_body(body: dict[str, Any]) -> None:
-            self._ids[maker, body["orderId"]] = add.id
+        def on_body(body: dict[str, Any] | None) -> None:
+            if body is not None:
+                self._ids[maker, body["orderId"]] = add.id
 
         self._shadow.add(add)
-        self._send(
-            "POST", "order", self._venue.makers[maker],
-            f"symbol={self._venue.symbol}&side={side}&type=LIMIT_MAKER&quantity={add.size}&price={_price(add.price)}"
-            f"&newClientOrderId=L{add.id}&newOrderRespType=ACK",
-            on_body,
-        )
+        order = {
+            "side": side, "type": "LIMIT_MAKER", "quantity": str(add.size), "price": _price(add.price),
+            "newClientOrderId": f"L{add.id}", "newOrderRespType": "ACK",
+        }  # fmt: skip
+        self._send("place", self._venue.makers[maker], order, on_body)
 
     def _reduce(self, reduce: Reduce) -> None:
-        def on_body(body: dict[str, Any]) -> None:
+        def on_body(body: dict[str, Any] | None) -> None:
+            if body is None:
+                return
             order = body["amendedOrder"]
             left = float(order["qty"]) - float(order["executedQty"])
             if left != reduce.size:
                 self.faults.append(f"order {reduce.id}: after the reduction {left} are left, not {reduce.size}")
 
         self._shadow.resize(reduce.id, reduce.size)
-        self._send(
-            "PUT", "order/amend/keepPriority", self._venue.makers[self._maker(reduce.id)],
-            f"symbol={self._venue.symbol}&origClientOrderId=L{reduce.id}&newClientOrderId=L{reduce.id}&newQty={reduce.total}",
-            on_body,
-        )
+        name = f"L{reduce.id}"
+        amendment = {"origClientOrderId": name, "newClientOrderId": name, "newQty": str(reduce.total)}
+        self._send("amend", self._venue.makers[self._maker(reduce.id)], amendment, on_body)
 
     def _cancel(self, cancel: Cancel) -> None:
         self.deletes += cancel.counts
 
-        def on_body(body: dict[str, Any]) -> None:
+        def on_body(body: dict[str, Any] | None) -> None:
+            if body is None:
+                return
             left = float(body["origQty"]) - float(body["executedQty"])
             if left == cancel.size:
                 self.deletes_right += cancel.counts
@@ -201,19 +281,18 @@ class HttpVenue:
 
         self._shadow.resize(cancel.id, 0)
         self._send(
-            "DELETE", "order", self._venue.makers[self._maker(cancel.id)],
-            f"symbol={self._venue.symbol}&origClientOrderId=L{cancel.id}", on_body,
+            "cancel", self._venue.makers[self._maker(cancel.id)], {"origClientOrderId": f"L{cancel.id}"}, on_body
         )
 
     async def _take(self, take: Take) -> list[Fill]:
         self._takes += 1
         key = self._venue.takers[self._takes % len(self._venue.takers)]
         side = "BUY" if take.direction == BUY else "SELL"
-        body = await self._ask(
-            "POST", "order", key,
-            f"symbol={self._venue.symbol}&side={side}&type=LIMIT&timeInForce=IOC&quantity={take.size}"
-            f"&price={_price(take.price)}&newOrderRespType=FULL",
-        )
+        order = {
+            "side": side, "type": "LIMIT", "timeInForce": "IOC", "quantity": str(take.size),
+            "price": _price(take.price), "newOrderRespType": "FULL",
+        }  # fmt: skip
+        body = await self._ask("place", key, order)
         trades = [] if body is None else body["fills"]
         makers = await self._makers_of([trade["tradeId"] for trade in trades])
         fills = [
@@ -228,8 +307,8 @@ class HttpVenue:
         """Whose orders were hit, as each maker's own list of trades says: trade id -> id of the file."""
         if not trade_ids:
             return {}
-        parameters = f"symbol={self._venue.symbol}&fromId={min(trade_ids)}&limit={TRADES_ASKED}"
-        lists = await asyncio.gather(*(self._ask("GET", "myTrades", key, parameters) for key in self._venue.makers))
+        asked = {"fromId": str(min(trade_ids)), "limit": str(TRADES_ASKED)}
+        lists = await asyncio.gather(*(self._ask("trades", key, asked) for key in self._venue.makers))
         found: dict[int, int] = {}
         for maker, trades in enumerate(lists):
             for trade in trades or []:
