@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real server process for the client libraries: one for each test module, two funded accounts, checked exit.
+"""A real server process for the client libraries: one for each test module, five funded accounts, checked exit.
 
-pytest loads it for tests/clients. The libraries are configured by the snippets of the README, to the letter; it must
-never patch the server or a library beyond them.
+pytest loads it for tests/clients. The libraries are configured by pointing.py; it must never patch the server or a
+library beyond that.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import ServerProcess, seed_document, serving
+from tests.clients.pointing import ED25519, RSA, public_pem
+from tests.serving import ServerProcess, key_text, seed_document, serving
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Ready, with alice and bob."""
+    """Ready, with alice, bob and dave, who sign by HMAC, carol, who signs by Ed25519, and erin, who signs by RSA."""
+    document = seed_document(("alice", "bob", "dave", ED25519, RSA))
+    for account in document["accounts"]:
+        if account["name"] in (ED25519, RSA):
+            account["keys"] = [{"key": key_text(account["name"]), "public_key": public_pem(account["name"])}]
     folder: Path = tmp_path_factory.mktemp("clients") / "bidhall"
-    with serving(folder, seed=seed_document(("alice", "bob"))) as process:
+    with serving(folder, seed=document) as process:
         yield process
 
 

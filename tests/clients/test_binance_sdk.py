@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""binance-sdk-spot (the official one) over a real socket: strict models read every answer; by the README's snippet."""
+"""binance-sdk-spot (the official one) trades over a real socket, by the README's snippet.
+
+That every method's answer fits its strict models is in test_binance_sdk_surface.py, _ws.py and _streams.py.
+"""
 
 from typing import Any
 
 import pytest
 
-from tests.serving import key_secret, key_text
+from tests.clients.pointing import sdk
 
 pytest.importorskip("binance_sdk_spot")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -13,24 +16,7 @@ SYMBOL = "BTCUSDT"
 
 
 def make(address: str, name: str) -> Any:
-    """The snippet."""
-    from binance_common.configuration import (
-        ConfigurationRestAPI,
-        ConfigurationWebSocketAPI,
-        ConfigurationWebSocketStreams,
-    )
-    from binance_sdk_spot.spot import Spot
-
-    key, secret = key_text(name), key_secret(name)
-    return Spot(
-        config_rest_api=ConfigurationRestAPI(
-            api_key=key, api_secret=secret, base_path=f"http://{address}", timeout=5000
-        ),
-        config_ws_api=ConfigurationWebSocketAPI(
-            api_key=key, api_secret=secret, stream_url=f"ws://{address}/ws-api/v3"
-        ),
-        config_ws_streams=ConfigurationWebSocketStreams(stream_url=f"ws://{address}"),
-    ).rest_api
+    return sdk(address, name).rest_api
 
 
 @pytest.fixture(name="alice")
@@ -82,3 +68,12 @@ def test_refusals_carry_the_codes(alice: Any) -> None:
         alice.new_order(symbol=SYMBOL, side="BUY", type="LIMIT", time_in_force="GTC", quantity=5_000, price=50_000)
     with pytest.raises(BadRequestError, match="Unknown order sent"):
         alice.delete_order(symbol=SYMBOL, order_id=999_999_999)
+
+
+@pytest.mark.parametrize("name", ["carol", "erin"])
+def test_accounts_with_ed25519_and_rsa_keys_trade(address: str, name: str) -> None:
+    signer = make(address, name)
+    placed = signer.new_order(
+        symbol=SYMBOL, side="BUY", type="LIMIT", time_in_force="GTC", quantity=0.01, price=40_000
+    ).data()
+    assert signer.delete_order(symbol=SYMBOL, order_id=placed.order_id).data().status == "CANCELED"
