@@ -14,7 +14,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN set -eu; tools="gcc libc6-dev"; \
     [ "$(command -v python3)" != /usr/bin/python3 ] || tools="$tools python3-dev python3-venv"; \
     apt-get update -q; apt-get install -qy --no-install-recommends $tools; apt-get clean; rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/bidhall && python3 -m venv /opt/builder
+# The image carries no installer: the builder's pip fills an environment that has none.
+RUN python3 -m venv /opt/builder && python3 -m venv --without-pip /opt/bidhall
 WORKDIR /build
 COPY pyproject.toml setup.py MANIFEST.in LICENSE README.md ./
 COPY cython_core cython_core
@@ -23,9 +24,7 @@ ARG BIDHALL_MARCH=x86-64-v2
 RUN set -eu; [ "$(uname -m)" = x86_64 ] || export BIDHALL_MARCH=; \
     /opt/builder/bin/pip install "setuptools>=77" wheel "Cython>=3.1"; \
     /opt/builder/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels .; \
-    /opt/bidhall/bin/pip install /wheels/*.whl; \
-    # The image carries neither the installer nor what nobody runs.
-    /opt/bidhall/bin/pip uninstall -qy setuptools; /opt/bidhall/bin/pip uninstall -qy pip; \
+    /opt/builder/bin/pip --python /opt/bidhall/bin/python install /wheels/*.whl; \
     cd /opt/bidhall; find . -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} +; \
     find . -path '*/bidhall/core/*.so' -exec strip --strip-debug {} +; \
     install -d -o 10001 -g 10001 -m 0750 /data

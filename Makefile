@@ -6,21 +6,24 @@
 #   make bench        the benchmarks and their gates
 #   make check        static checks and the house rules
 #   make proof NAME   a long proof (make proof lists them)
+#   make image        the container image, built and used (needs root or a running Docker)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Packages that cannot live beside the others get environments of their own, .venv-tools/NAME, by tests/tools/NAME.txt.
+TOOLS := $(patsubst tests/tools/%.txt,.venv-tools/%/installed,$(wildcard tests/tools/*.txt))
 KERNEL := $(wildcard cython_core/*.pyx cython_core/*.pxi cython_core/*.pxd)
 ARGUMENTS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test bench check proof build debug sanitize clean
+.PHONY: run test bench check proof image tools build debug sanitize clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
 	$(BIN)/bidhall serve --demo $(ARGUMENTS)
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test tools
 	$(BIN)/python -m pytest -p no:benchmark -n auto --dist worksteal $(ARGUMENTS)
 
 bench: $(VENV)/installed-test
@@ -44,6 +47,11 @@ proof: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m proof $(if $(PROOF),-k "$(PROOF)" -s,--collect-only -q) $(ARGUMENTS)
 proof-%: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m proof -k "$*" -s $(ARGUMENTS)
+
+image: $(VENV)/installed-test
+	.ci/image
+
+tools: $(TOOLS)
 
 # The kernel again, in place, for the editable install.
 build: $(VENV)/installed-test
@@ -78,4 +86,10 @@ $(VENV)/installed-test: pyproject.toml $(VENV)/installed
 	@echo "Installing what the tests need."
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"], sep="\n")' > $(VENV)/test.txt
 	@$(BIN)/python -m pip install --quiet -r $(VENV)/test.txt
+	@touch $@
+
+.venv-tools/%/installed: tests/tools/%.txt
+	@echo "Installing $* into an environment of its own."
+	@test -x .venv-tools/$*/bin/python || $(PYTHON) -m venv .venv-tools/$*
+	@.venv-tools/$*/bin/python -m pip install --quiet -r $<
 	@touch $@

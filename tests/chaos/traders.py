@@ -78,9 +78,10 @@ def key_of(name: str) -> Key:
     return Key(key_text(name), key_secret(name))
 
 
-def sign(name: str, method: str, path: str, parameters: str) -> bytes:
-    """A request of a trader, valid for a minute."""
-    whole = f"{parameters}&recvWindow={RECEIVE_WINDOW_MS}" if parameters else f"recvWindow={RECEIVE_WINDOW_MS}"
+def sign(name: str, method: str, path: str, parameters: str, *, window_ms: int | None = None) -> bytes:
+    """A request of a trader, valid for a minute, or for `window_ms`."""
+    window = f"recvWindow={window_ms or RECEIVE_WINDOW_MS}"
+    whole = f"{parameters}&{window}" if parameters else window
     return signed_request(method, f"/api/v3/{path}", key_of(name), whole, time.time_ns() // 1_000_000)
 
 

@@ -18,7 +18,7 @@ def files() -> list[Path]:
     if listed.returncode == 0:
         names = listed.stdout.decode().split("\0")
         return sorted(ROOT / name for name in names if name and (ROOT / name).is_file())
-    built = {"build", "dist", ".venv", "__pycache__"}
+    built = {"build", "dist", ".venv", ".venv-tools", "__pycache__"}
     return sorted(
         path for path in ROOT.rglob("*")
         if path.is_file() and not built & set(path.relative_to(ROOT).parts) and path.suffix not in (".so", ".pyc")

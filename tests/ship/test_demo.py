@@ -133,9 +133,7 @@ def test_people_who_buy_everything_cannot_empty_the_house(seed: int) -> None:
     market.apply(records.deposit(alice, 3, 4 * 10**18 - 10**17 * 8))
     for _ in range(10):
         for _ in range(10):
-            market.apply(
-                records.place(alice, 1, Side.BUY, OrderType.LIMIT, TimeInForce.IOC, 10_000_000, 50_000_000)
-            )
+            market.apply(records.place(alice, 1, Side.BUY, OrderType.LIMIT, TimeInForce.IOC, 10_000_000, 50_000_000))
             market.turns(3)
         market.turns(60)
     market.turns(120)

@@ -2,6 +2,7 @@
 """Documents become commands exactly, or are refused with a text that helps."""
 
 import re
+from base64 import b64encode
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bidhall import seed as seeding
 from bidhall.core import Exchange, records
 from bidhall.demo import world
-from bidhall.documents import BadDocument, KeyDocument, MarketDocument, SeedDocument, convert, exact
+from bidhall.documents import AccountDocument, BadDocument, KeyDocument, MarketDocument, SeedDocument, convert, exact
 from bidhall.seed import parse
 from tests.serving import ROOT
 
@@ -31,7 +32,7 @@ def test_amounts_that_are_none(text: str) -> None:
 
 
 def test_numbers_keep_every_digit() -> None:
-    raw = b'[[accounts]]\n[accounts.balances]\nBTC = 0.12345678\nUSDT = 92233720368.54775807\n'
+    raw = b"[[accounts]]\n[accounts.balances]\nBTC = 0.12345678\nUSDT = 92233720368.54775807\n"
     assert parse(raw, "x.toml").accounts[0].balances == {"BTC": "0.12345678", "USDT": "92233720368.54775807"}
     raw = b'{"accounts": [{"balances": {"BTC": 0.12345678, "USDT": 92233720368.54775807}}]}'
     assert parse(raw, "x.json").accounts[0].balances == {"BTC": "0.12345678", "USDT": "92233720368.54775807"}
@@ -121,12 +122,58 @@ def groups_of(document: SeedDocument, assets: dict[str, tuple[int, int]], accoun
     return [document.limits.command(), *seeding._content(whole, None, assets, account)]  # type: ignore[arg-type]
 
 
-def test_a_key_has_one_kind() -> None:
-    assert KeyDocument(key="k", secret="s").kind() == "hmac"
-    assert KeyDocument(key="k", public_key="p").kind() == "ed25519"
-    for key in (KeyDocument(key="k"), KeyDocument(key="k", secret="s", public_key="p")):
-        with pytest.raises(BadDocument):
-            key.kind()
+ED25519 = b64encode(bytes(range(32))).decode()
+
+
+def test_a_key_signs_in_one_way() -> None:
+    assert KeyDocument(key="k", secret="s").signing() == ("hmac", b"s")
+    assert KeyDocument(key="k", public_key=ED25519).signing() == ("ed25519", bytes(range(32)))
+    for key, words in (
+        (KeyDocument(key="k"), "either secret"),
+        (KeyDocument(key="k", secret="s", public_key=ED25519), "either secret"),
+        (KeyDocument(key="k", public_key="p"), "public_key"),
+    ):
+        with pytest.raises(BadDocument, match=f"key k: .*{words}"):
+            key.signing()
+
+
+def test_the_filters_of_a_market() -> None:
+    names = [name for name, _ in records.MARKET_FIELDS]
+
+    def row(**fields: object) -> dict[str, int]:
+        return dict(zip(names, records.MARKET_STRUCT.unpack(market(**fields).command(ASSETS)), strict=True))
+
+    wide = row()
+    assert (wide["iceberg_parts_max"], wide["iceberg_orders_max"], wide["position_units_max"]) == (100, 0, 0)
+    assert (wide["algo_orders_max"], wide["orders_max"], wide["notional_flags"] & 4) == (5, 200, 0)
+    multipliers = [name for name in names if "multiplier" in name]
+    assert [wide[name] for name in multipliers] == [0, 0, 0, 0]
+    assert wide["self_trade_preventions"] == 0b111111
+    sided = row(
+        bid_multiplier_up="1.5", bid_multiplier_down="0.2", ask_multiplier_up="5", ask_multiplier_down="0.0001",
+        position_max="2.5", iceberg_orders_max=3, iceberg_parts_max=7,
+    )  # fmt: skip
+    assert [sided[name] for name in multipliers] == [15_000, 2_000, 50_000, 1]
+    assert (sided["position_units_max"], sided["iceberg_orders_max"], sided["iceberg_parts_max"]) == (25 * 10**7, 3, 7)
+    shared = row(multiplier_up="1.3", multiplier_down="0.7")
+    assert [shared[name] for name in multipliers] == [13_000, 7_000, 13_000, 7_000]
+    assert shared["notional_flags"] & 4
+    one = market(multiplier_up="1.3", ask_multiplier_up="2")
+    with pytest.raises(BadDocument, match="give either ask_multiplier_up or multiplier_up"):
+        one.command(ASSETS)
+
+
+def test_the_demo_has_the_filters_of_the_real_exchange() -> None:
+    for document in world.document().markets:
+        assert document.command({"BTC": (1, 8), "ETH": (2, 8), "USDT": (3, 8)})
+        assert (document.iceberg_parts_max, document.algo_orders_max, document.orders_max) == (100, 5, 200)
+        assert (document.bid_multiplier_up, document.ask_multiplier_down) == ("5", "0.2")
+
+
+def test_a_trade_group() -> None:
+    document = convert({"name": "a", "trade_group": 9}, AccountDocument)
+    names = [name for name, _ in records.ACCOUNT_FIELDS]
+    assert dict(zip(names, records.ACCOUNT_STRUCT.unpack(document.command()), strict=True))["trade_group"] == 9
 
 
 def test_the_keys_of_the_demo_look_like_keys() -> None:

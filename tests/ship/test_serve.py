@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ccxt
 import pytest
 
 from bidhall import __version__
+from tests.clients.pointing import ccxt_options
 from tests.serving import ROOT, ServerProcess, key_secret, key_text, seed_document, serving
 from tests.ship import first_minute
 
@@ -118,6 +120,7 @@ def test_admin_does_all_that_the_api_does(server: ServerProcess, tmp_path: Path)
     assert (changed["permissions"], changed["maker_rate"]) == (["deposit"], "0.10000000")
     assert admin(server, "account", "show", number)["name"] == "robot"
     assert len(admin(server, "account", "list")) == 3
+    assert admin(server, "account", "change", number, "--trade-group", "7")["trade_group"] == 7
     key = admin(server, "key", "create", number, "--permission", "read", "--label", "eyes")
     assert (key["permissions"], key["label"], key["enabled"]) == (["read"], "eyes", True)
     assert admin(server, "key", "disable", key["key"])["enabled"] is False
@@ -127,6 +130,43 @@ def test_admin_does_all_that_the_api_does(server: ServerProcess, tmp_path: Path)
     assert admin(server, "snapshot")["position"] > 0
     state = admin(server, "state")
     assert (state["audit"], state["ready"], state["accounts"]) == ("good", True, 3)
+
+
+def test_admin_has_a_command_for_every_call() -> None:
+    """By the paths: those that the admin API serves, and those that the commands ask for."""
+    served = re.findall(r'self\.route\("([A-Z]+)", "(/admin/[^"]*)"', (ROOT / "src/bidhall/api/admin.py").read_text())
+    asked = (ROOT / "src/bidhall/cli/operator.py").read_text()
+    paths = set(re.findall(r'_call\(client, "([A-Z]+)", f?"(/admin/[^"]*)"', asked))
+    assert served
+    missing = {(method, shape(path)) for method, path in served} - {(method, shape(path)) for method, path in paths}
+    assert not missing
+
+
+def shape(path: str) -> str:
+    """Whatever a part of a path is called."""
+    return re.sub(r"\{[^}]*\}", "*", path)
+
+
+def test_admin_kills_and_halts(server: ServerProcess) -> None:
+    exchange = ccxt.binance(ccxt_options(f"{server.host}:{server.port}", "alice"))
+    try:
+        exchange.load_markets()
+        for price in (20_000, 20_001):
+            exchange.create_order("BTC/USDT", "limit", "buy", 0.01, price)
+        exchange.create_order("ETH/USDT", "limit", "buy", 1, 100)
+        states = admin(server, "market", "states", "cancel_only", "BTCUSDT", "ETHUSDT")
+        assert [market["state"] for market in states] == ["CANCEL_ONLY"] * 2
+        with pytest.raises(ccxt.ExchangeError):
+            exchange.create_order("BTC/USDT", "limit", "buy", 0.01, 20_000)
+        assert admin(server, "kill", "1", "--market", "BTCUSDT")["killed_orders"] == 2
+        killed = admin(server, "kill", "1", "--close")
+        assert (killed["killed_orders"], "trade" in killed["permissions"]) == (1, False)
+        assert {market["state"] for market in admin(server, "market", "states", "trading")} == {"TRADING"}
+        assert exchange.fetch_open_orders("BTC/USDT") == []
+        assert "trade" in admin(server, "account", "change", "1", "--permission", "trade")["permissions"]
+    finally:
+        exchange.session.close()
+
 
 
 def test_admin_says_what_is_wrong(server: ServerProcess, tmp_path: Path) -> None:

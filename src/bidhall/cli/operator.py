@@ -15,6 +15,7 @@ import click
 
 from bidhall.cli.client import Client, Refused
 
+EXISTING: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 STATES: Final = ("TRADING", "HALT", "BREAK", "CANCEL_ONLY", "POST_ONLY", "AUCTION", "END_OF_DAY")
 
 
@@ -94,9 +95,7 @@ def market_list(client: Client) -> None:
 @click.option("--notional-min", help="Smallest price x quantity.")
 @click.option("--file", "file", type=click.Path(exists=True, path_type=Path), help="JSON with any field of a market.")
 @click.pass_obj
-def market_create(
-    client: Client, /, name: str, base: str, quote: str, file: Path | None, **fields: str | None
-) -> None:
+def market_create(client: Client, /, name: str, base: str, quote: str, file: Path | None, **fields: str | None) -> None:
     """Create a market."""
     more: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"), parse_float=str) if file else {}
     _call(client, "POST", "/admin/markets", {**more, "name": name, "base": base, "quote": quote, **_given(**fields)})
@@ -109,6 +108,16 @@ def market_create(
 def market_state(client: Client, name: str, state: str) -> None:
     """Open, halt or close a market."""
     _call(client, "PUT", f"/admin/markets/{quote(name, safe='')}/state", {"state": state.upper()})
+
+
+@market.command("states")
+@click.argument("state", type=click.Choice(STATES, case_sensitive=False))
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def market_states(client: Client, state: str, names: tuple[str, ...]) -> None:
+    """Open, halt or close the markets named, or every one when none is."""
+    body = {"state": state.upper(), **({"markets": list(names)} if names else {})}
+    _call(client, "PUT", "/admin/state", body)
 
 
 @commands.group()
@@ -148,15 +157,32 @@ def account_create(client: Client, name: str | None, balances: tuple[str, ...], 
 @click.option("--permission", "permissions", multiple=True, type=click.Choice(["trade", "deposit", "withdraw", "none"]))
 @click.option("--maker-rate", help='"market" for the market\'s.')
 @click.option("--taker-rate", help='"market" for the market\'s.')
+@click.option(
+    "--trade-group", type=click.IntRange(0, (1 << 32) - 1), help="Accounts of one group are one owner; 0: none."
+)
 @click.pass_obj
 def account_change(
-    client: Client, account: int, permissions: tuple[str, ...], maker_rate: str | None, taker_rate: str | None
+    client: Client,
+    /,
+    account: int,
+    permissions: tuple[str, ...],
+    **fields: Any,
 ) -> None:
-    """Change what an account may do (the permissions named are all it keeps) and what it pays."""
-    body = _given(maker_rate=maker_rate, taker_rate=taker_rate)
+    """Change what an account may do (the permissions named are all it keeps), what it pays, and whose it is."""
+    body = _given(**fields)
     if permissions:
         body["permissions"] = [name for name in permissions if name != "none"]
     _call(client, "PATCH", f"/admin/accounts/{account}", body)
+
+
+@commands.command()
+@click.argument("account", type=int)
+@click.option("--market", help="Only the orders in this one.")
+@click.option("--close", is_flag=True, help="It may trade no more, too.")
+@click.pass_obj
+def kill(client: Client, account: int, market: str | None, close: bool) -> None:
+    """Cancel every open order of an account at once, whatever state its markets are in."""
+    _call(client, "POST", f"/admin/accounts/{account}/kill", _given(market=market) | {"close": close})
 
 
 @commands.command()
@@ -194,16 +220,30 @@ def key_list(client: Client, account: int) -> None:
 
 @key.command("create")
 @click.argument("account", type=int)
-@click.option("--public-key", type=click.Path(exists=True, path_type=Path), help="File: Ed25519 public key, PEM.")
+@click.option("--key", "text", help="Its text; else the exchange makes one up.")
+@click.option("--public-key", type=EXISTING, help="File: Ed25519 or RSA public key, PEM.")
+@click.option("--secret-file", type=EXISTING, help="File: an HMAC secret, as bidhall keygen writes it.")
 @click.option("--permission", "permissions", multiple=True, type=click.Choice(["read", "trade"]))
 @click.option("--label")
 @click.pass_obj
 def key_create(
-    client: Client, account: int, public_key: Path | None, permissions: tuple[str, ...], label: str | None
+    client: Client,
+    /,
+    account: int,
+    text: str | None,
+    public_key: Path | None,
+    secret_file: Path | None,
+    permissions: tuple[str, ...],
+    label: str | None,
 ) -> None:
-    """Make a key. Without --public-key it signs by HMAC, and its secret is shown this once."""
-    text = public_key.read_text(encoding="utf-8") if public_key else None
-    body = _given(public_key=text, permissions=list(permissions) or None, label=label)
+    """Make a key. With neither file it signs by HMAC, and its secret is shown this once."""
+    body = _given(
+        key=text,
+        public_key=public_key.read_text(encoding="utf-8") if public_key else None,
+        secret=secret_file.read_text(encoding="utf-8").strip() if secret_file else None,
+        permissions=list(permissions) or None,
+        label=label,
+    )
     _call(client, "POST", f"/admin/accounts/{account}/keys", body)
 
 

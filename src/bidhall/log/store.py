@@ -95,8 +95,31 @@ class Store:
 
     def open(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         """Recover, or make a new log in a folder that has none."""
+        with self._told():
+            if not self.folder.exists():
+                self.folder.mkdir(mode=0o700, parents=True)
+                sync_folder(self.folder.parent)
+            self._take_lock()
+            if not self.path.exists():
+                self._create(random_bytes(16))
+            self._judge()
+            self._open_for_writing()
+
+    def open_to_read(self) -> None:
+        """Everything that `open` checks and nothing that it writes but the lock: for whoever judges a folder."""
+        with self._told():
+            if not self.folder.is_dir() or not (self.path.exists() or read_head(self.head_path)):
+                raise LogFault(f"{self.folder}: there is no log here")
+            self._take_lock()
+            if not self.path.exists():
+                raise Corrupt(str(self.path), "the database is gone, but its log.head is here")
+            self._judge()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """A failure closes everything and is told in this room's words."""
         try:
-            self._open(random_bytes)
+            yield
         except BaseException as error:
             self._close_files()
             if isinstance(error, sqlite3.Error | OverflowError | MemoryError | UnicodeError):
@@ -105,13 +128,7 @@ class Store:
                 raise Halted(f"{self.folder}: {error}") from error
             raise
 
-    def _open(self, random_bytes: Callable[[int], bytes]) -> None:
-        if not self.folder.exists():
-            self.folder.mkdir(mode=0o700, parents=True)
-            sync_folder(self.folder.parent)
-        self._take_lock()
-        if not self.path.exists():
-            self._create(random_bytes(16))
+    def _judge(self) -> None:
         if (journal := self.path.with_name("log.sqlite-journal")).exists():
             raise Corrupt(str(journal), "a rollback journal, which bidhall never makes; SQLite would apply it")
         self._page_bytes = check_file(self.path)
@@ -120,7 +137,6 @@ class Store:
         if found.torn is not None:
             self.recovered = f"{self.wal_path} at {found.torn}: dropped a transaction that was not written to its end"
         self._verify()
-        self._open_for_writing()
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
