@@ -65,7 +65,10 @@ class StartFailed(Exception):
 
 
 class ServerProcess:
-    """One server process in `folder`. The same object may be started again after stop or kill: same folder."""
+    """One server process in `folder`. The same object may be started again after stop or kill: same folder.
+
+    `log`: the URL of a log in a database; without it the log is in the folder.
+    """
 
     host = "127.0.0.1"
 
@@ -77,9 +80,11 @@ class ServerProcess:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        log: str = "",
     ) -> None:
         self.folder = folder
-        self.port = self.admin_port = 0
+        self._log_arguments = ["--log", log, "--data", str(folder)] if log else ["--log", f"sqlite:///{folder}"]
+        self.port = self.admin_port = self.fixed_port = 0
         self._arguments = list(arguments)
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(environment or {})}
         self._wrapper = list(wrapper)
@@ -96,8 +101,8 @@ class ServerProcess:
     def command(self) -> list[str]:
         """What is run."""
         return [
-            *self._wrapper, sys.executable, "-m", "bidhall", "serve", "--log", f"sqlite:///{self.folder}",
-            "--host", self.host, "--port", "0", "--admin-port", "0", *self._arguments,
+            *self._wrapper, sys.executable, "-m", "bidhall", "serve", *self._log_arguments,
+            "--host", self.host, "--port", str(self.fixed_port), "--admin-port", "0", *self._arguments,
         ]
 
     @property

@@ -44,6 +44,7 @@ async def test_positions_count_from_one_without_a_gap_and_the_chain_runs(make_lo
     before = CHAIN_START
     for number in range(1, 20):
         await log.append(entry(number, number % 4))
+        assert await log.barrier() == number
         assert log.head == number
     for number, batch in enumerate(await take(log, 1, 19), 1):
         assert (batch.position, batch.entry.number) == (number, number)

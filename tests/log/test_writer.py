@@ -361,3 +361,34 @@ async def test_writers_on_every_log(make_log: LogMaker, desk: Any) -> None:
     await log.barrier()
     assert one.commands() == other.commands()
     assert sorted(one.commands()) == sorted(command(index) for index in range(200))
+
+
+async def test_who_waits_too_long_for_a_sent_batch_is_told_that_nobody_knows(environment: RealEnvironment) -> None:
+    """Once; the batch goes on under its number, and later ones have all their time."""
+    log = FlakyLog(environment)
+    told: list[Any] = []
+    limits = WriterLimits(answer_seconds_max=0.1, retry_seconds_min=0.001)
+    writer = Writer(log, environment, 1, 1, limits=limits, on_unknown=told.extend)
+    one = Desk(writer, log)
+    following = asyncio.create_task(one.follow())
+    await writer.start()
+    await log.barrier()
+    log.gate.clear()
+    sent, next_one = Asker(), Asker()
+    began = environment.monotonic()
+    writer.submit(command(1), sent)
+    await asyncio.sleep(0.05)
+    writer.submit(command(2), next_one)
+    await until(lambda: told)
+    assert 0.09 < environment.monotonic() - began < 0.5
+    assert [slot.waiter for slot in told] == [sent]
+    await asyncio.sleep(0.15)
+    assert len(told) == 1
+    log.gate.set()
+    await until(lambda: next_one.slots)
+    assert (sent.slots, sent.refusals) == ([], [])
+    assert one.commands() == [command(1), command(2)]
+    assert len(told) == 1
+    assert await writer.stop() == []
+    following.cancel()
+    await asyncio.wait([following])

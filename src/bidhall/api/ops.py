@@ -86,10 +86,33 @@ def render(door: Door) -> str:
         "Refused requests by endpoint.",
         [(labels, route.failed) for labels, route in routes],
     )
+    put("reads_refused_total", "counter", "Reads that could not be made fresh in time.", [("", door.reads.refused)])
+    put("log_stalled", "gauge", "1 while reads cannot be made fresh.", [("", int(door.reads.is_stalled))])
+    status = getattr(door.replica.log, "status", None)
+    if status is not None:
+        for name, kind, text, value in _shared_log(status()):
+            put(f"log_{name}", kind, text, [("", value)])
     if door.past.history is not None:
         for name, kind, text, value in _history(door.past.history.status()):
             put(f"history_{name}", kind, text, [("", value)])
     return "\n".join(lines) + "\n"
+
+
+def _shared_log(status: dict[str, Any]) -> list[tuple[str, str, str, Any]]:
+    """The metrics of a log that many tasks share: name, kind, help, value."""
+    return [
+        ("head", "counter", "Last position that was read without a gap.", status["head"]),
+        ("lag_batches", "gauge", "Positions that wait behind a gap.", status["lag_batches"]),
+        ("reading", "gauge", "1 while the log is read.", status["reading"]),
+        ("appends_total", "counter", "Batches that became durable.", status["appends"]),
+        ("appends_unknown_total", "counter", "Appends of unknown outcome, tried again.", status["appends_unknown"]),
+        ("append_seconds_total", "counter", "Time of the durable appends.", f"{status['append_seconds']:.6f}"),
+        ("append_seconds_max", "gauge", "Longest since it was asked last.", f"{status['append_seconds_max']:.6f}"),
+        ("poll_seconds_max", "gauge", "Longest poll since it was asked last.", f"{status['poll_seconds_max']:.6f}"),
+        ("holes_closed_total", "counter", "Positions closed here that nobody used.", status["holes_closed"]),
+        ("blockers_ended_total", "counter", "Sessions ended that held a position back.", status["blockers_ended"]),
+        ("losses_total", "counter", "Times that the reader lost its connection.", status["losses"]),
+    ]
 
 
 def _history(status: dict[str, Any]) -> list[tuple[str, str, str, Any]]:

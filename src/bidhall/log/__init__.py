@@ -12,22 +12,32 @@ from bidhall.environment import Environment
 from bidhall.log.batch import CHAIN_START, Batch, Entry, chain_next
 from bidhall.log.errors import Corrupt, Foreign, Halted, Locked, LogFault, Overloaded, Stopped, Trimmed, Unknown
 from bidhall.log.interface import Log
+from bidhall.log.kafka import KafkaLog
 from bidhall.log.memory import MemoryLog
+from bidhall.log.postgres import PostgresLog
 from bidhall.log.sqlite import SqliteLog
 from bidhall.log.writer import Refusal, Slot, Waiter, Writer, WriterLimits
 
 __all__ = [
-    "CHAIN_START", "Batch", "Corrupt", "Entry", "Foreign", "Halted", "Locked", "Log", "LogFault", "MemoryLog",
-    "Overloaded", "Refusal", "Slot", "SqliteLog", "Stopped", "Trimmed", "Unknown", "Waiter", "Writer", "WriterLimits",
-    "chain_next", "open_log",
+    "CHAIN_START", "Batch", "Corrupt", "Entry", "Foreign", "Halted", "KafkaLog", "Locked", "Log", "LogFault",
+    "MemoryLog", "Overloaded", "PostgresLog", "Refusal", "Slot", "SqliteLog", "Stopped", "Trimmed", "Unknown",
+    "Waiter", "Writer", "WriterLimits", "chain_next", "open_log",
 ]  # fmt: skip
 
 
 def open_log(url: str, environment: Environment, **options: Any) -> Log:
-    """The log at `url`: `memory:` or `sqlite:///folder` (`sqlite:////folder` is absolute). Await its `open` next."""
+    """The log at `url`; await its `open` next.
+
+    `memory:` · `sqlite:///folder` (`sqlite:////folder` is absolute) ·
+    `postgresql://user@host:port,host:port/database` · `kafka://host:port,host:port/topic`.
+    """
     if url == "memory:":
         return MemoryLog(environment)
     scheme, found, folder = url.partition(":///")
     if scheme == "sqlite" and found and folder:
         return SqliteLog(Path(folder), environment, **options)
-    raise ValueError(f"no such log: {url!r}; bidhall knows memory: and sqlite:///folder")
+    if url.startswith(("postgresql://", "postgres://")):
+        return PostgresLog(url, environment, **options)
+    if url.startswith("kafka://"):
+        return KafkaLog(url, environment, **options)
+    raise ValueError(f"no such log: {url!r}; bidhall knows memory:, sqlite:///folder, postgresql://… and kafka://…")

@@ -107,8 +107,17 @@ class Entry:
         entry.commands = view[HEADER_BYTES:]
         return entry
 
+    @property
+    def is_hole(self) -> bool:
+        """Nobody's: it closes a position that a writer took and never used. It has no effect but on the chain."""
+        return self.number == 0
+
     def __repr__(self) -> str:
         return f"Entry(writer={self.writer.hex()[:8]}, number={self.number}, count={self.count})"
+
+
+# Laid out like any other and under number 0, which no writer uses: whoever applies it takes it for a repeat.
+HOLE: Final = Entry.make(bytes(WRITER_BYTES), 0, 0, 1, 1, b"")
 
 
 class Batch(NamedTuple):

@@ -62,6 +62,7 @@ async def measure_commits(
     payload = environment.random_bytes(commands * COMMAND_BYTES)
     cohort = [_Waiter(writer, environment, payload, times) for _ in range(waiters)]
     await writer.start()
+    await log.barrier()  # a log that many share learns of its own commits by reading
     first, began, cpu = log.head, environment.monotonic(), _cpu_seconds()
     for waiter in cohort:
         waiter.submit()

@@ -51,6 +51,7 @@ class WriterLimits:
     queue_commands_max: int = 65_536
     queue_waiters_max: int = 16_384
     queue_seconds_max: float = 5.0
+    answer_seconds_max: float = 10.0  # a sent batch without an outcome: who waits for it is told that nobody knows
     retry_seconds_min: float = 0.01
     retry_seconds_max: float = 0.5
 
@@ -87,6 +88,7 @@ class Writer:
         *,
         limits: WriterLimits | None = None,
         on_halted: Callable[[LogFault], None] | None = None,
+        on_unknown: Callable[[list[Slot]], None] | None = None,
     ) -> None:
         self.id = environment.random_bytes(WRITER_BYTES)
         self.number = 0  # the highest that was sent
@@ -97,6 +99,8 @@ class Writer:
         self._layout = layout
         self._rules = rules
         self._on_halted = on_halted
+        self._on_unknown = on_unknown
+        self._overdue: Handle | None = None  # looks whether the batch on its way has been for too long
         self._queue: deque[_Queued] = deque()
         self._queued_commands = 0
         self._flight: _Flight | None = None
@@ -186,13 +190,14 @@ class Writer:
         self._stopping = True
         if (self._flight is not None or self._queue) and self.failed is None:
             self._idle = self._environment.create_future()
-            timer = self._environment.call_later(seconds, self._give_up)
+            giving_up = self._environment.call_later(seconds, self._give_up)
             await self._idle
-            timer.cancel()
+            giving_up.cancel()
         self._refuse_all(Refusal.STOPPED)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._overdue):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._overdue = None
         return self.abandon()
 
     def abandon(self) -> list[Slot]:
@@ -239,6 +244,8 @@ class Writer:
         entry = Entry.make(self.id, self.number, self._environment.wall_ns(), self._layout, self._rules, commands)
         since = taken[0].since if taken else now
         flight = self._flight = _Flight(entry, slots, since, self.limits.retry_seconds_min)
+        if self._overdue is None and slots and self._on_unknown is not None:
+            self._overdue = self._environment.call_later(self.limits.answer_seconds_max, self._look_overdue)
         self._attempt(flight)
         return flight
 
@@ -268,6 +275,19 @@ class Writer:
         for watcher in flight.watchers:
             if not watcher.done():
                 watcher.set_result(None)
+
+    def _look_overdue(self) -> None:
+        """Who waits for a sent batch is told in time that nobody knows; the batch goes on."""
+        self._overdue = None
+        flight = self._flight
+        if flight is None or self._on_unknown is None:
+            return
+        left = flight.since + self.limits.answer_seconds_max - self._environment.monotonic()
+        if left > 0:
+            self._overdue = self._environment.call_later(left, self._look_overdue)
+            return
+        slots, flight.slots = flight.slots, []
+        self._on_unknown(slots)
 
     # -- leaving the queue
 
