@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types of the compiled wire; what each call does is said in wire.pyx and the files that it includes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 Route = TypeVar("Route")
@@ -41,5 +41,15 @@ def read_form(raw: bytes, skip: int = 0) -> Form | None: ...
 def placed(
     form: Form, events: list[Any], time_ns: int, unit_ns: int, weight: int, ten: int, day: int
 ) -> bytes | None: ...
+def orders(
+    rows: Iterable[Any], numbers: MarketNumbers, unit_ns: int, general: Callable[[Any], str]
+) -> bytes: ...
+def fills(
+    rows: Iterable[Any],
+    numbers: MarketNumbers,
+    quote_units_per_tick_step: int,
+    unit_ns: int,
+    general: Callable[[Any], str],
+) -> bytes: ...
 def read_frames(data: bytes, start: int, payload_bytes_max: int, plain: bool) -> tuple[list[bytes], int, int]: ...
 def read_call(data: bytes) -> tuple[bytes, str, str, bytes] | None: ...

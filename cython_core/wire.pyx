@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plain case of the door, compiled: an HTTP request out of a read, an order out of its form, the answer out of its
-events.
+events, pages of orders and fills.
 
 The door (`bidhall.api`) asks here first and follows the general way (httptools, `bidhall.protocol`) whenever this says
 None. It understands only what is plain: whole requests with ordinary headers, forms without percent-encoding, LIMIT,
@@ -12,11 +12,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.tuple cimport PyTuple_Check, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from bidhall.core.records cimport (
-    COMMAND_CANCEL, COMMAND_PLACE, EVENT_ACCEPTED, EVENT_FILL, FLAG_WORKING, RESTRICTION_NONE, STATUS_FILLED,
+    COMMAND_CANCEL, COMMAND_PLACE, EVENT_ACCEPTED, EVENT_FILL, FLAG_WORKING, RESTRICTION_NONE, STATUS_EXPIRED, STATUS_FILLED,
     STATUS_NEW, STATUS_PARTIALLY_FILLED, TIF_FOK, TIF_GTC, TIF_IOC, TIF_NONE, TYPE_LIMIT, TYPE_LIMIT_MAKER,
     TYPE_MARKET, Command,
 )
@@ -26,4 +26,5 @@ include "wire_sign.pxi"
 include "wire_http.pxi"
 include "wire_form.pxi"
 include "wire_answer.pxi"
+include "wire_pages.pxi"
 include "wire_call.pxi"

@@ -92,7 +92,7 @@ class AccountReads:
         if "symbol" in request.values:
             market = self.trading.market(request)
             found = self.replica.open_orders(request.account, market.id)
-            return order_answers.orders(((market, row) for row in found), request.unit_ns)
+            return order_answers.page(market, found, request.unit_ns)
         markets = self.registry.market_by_id
         found = self.replica.open_orders(request.account)
         return order_answers.orders(((markets[row.market], row) for row in found), request.unit_ns)
@@ -104,7 +104,7 @@ class AccountReads:
         start_ns, end_ns = bounds(values)
 
         def build(found: list[OrderRow]) -> bytes:
-            return order_answers.orders(((market, row) for row in found), request.unit_ns)
+            return order_answers.page(market, found, request.unit_ns)
 
         from_id = values.get("orderId", -1)
         return self.past.all_orders(request, market.id, values["limit"], from_id, start_ns, end_ns, build)

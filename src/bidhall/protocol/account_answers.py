@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from bidhall.core import wire
 from bidhall.core.records import SelfTradePrevention
 from bidhall.protocol.markets import Asset, Market
 from bidhall.protocol.numbers import ZERO, fixed, scale_of
@@ -97,19 +98,22 @@ def order_rate(limits: list[dict[str, Any]]) -> bytes:
 def my_trades(market: Market, fills: Iterable[Fill], assets: Mapping[int, Asset], unit_ns: int) -> bytes:
     """GET /myTrades. A fill: order id, trade id, time, price, quantity, fee, is the buyer, is the maker."""
     del assets  # the fee is in what the side received, which the market knows
-    tick_e8, step_e8, quote_scale = market.tick_e8, market.step_e8, market.quote_scale
-    rows = []
-    for order_id, trade_id, time_ns, price, quantity, fee, buys, makes in fills:
-        scale = market.base_scale if buys else quote_scale
-        rows.append(
-            f'{{"symbol":"{market.json}","id":{trade_id},"orderId":{order_id},"orderListId":-1,'
-            f'"price":"{fixed(price * tick_e8)}","qty":"{fixed(quantity * step_e8)}",'
-            f'"quoteQty":"{fixed(market.quote_units_of(price, quantity) * quote_scale)}",'
-            f'"commission":"{fixed(fee * scale)}",'
-            f'"commissionAsset":"{market.base_json if buys else market.quote_json}","time":{time_ns // unit_ns},'
-            f'"isBuyer":{_word(buys)},"isMaker":{_word(makes)},"isBestMatch":true}}'
-        )
-    return f"[{','.join(rows)}]".encode()
+    factor = market.quote_units_per_tick_step
+    return wire.fills(fills, wire.MarketNumbers(market), factor, unit_ns, lambda fill: fill_text(market, fill, unit_ns))
+
+
+def fill_text(market: Market, fill: Fill, unit_ns: int) -> str:
+    """One of GET /myTrades, in the general way."""
+    order_id, trade_id, time_ns, price, quantity, fee, buys, makes = fill
+    scale = market.base_scale if buys else market.quote_scale
+    return (
+        f'{{"symbol":"{market.json}","id":{trade_id},"orderId":{order_id},"orderListId":-1,'
+        f'"price":"{fixed(price * market.tick_e8)}","qty":"{fixed(quantity * market.step_e8)}",'
+        f'"quoteQty":"{fixed(market.quote_units_of(price, quantity) * market.quote_scale)}",'
+        f'"commission":"{fixed(fee * scale)}",'
+        f'"commissionAsset":"{market.base_json if buys else market.quote_json}","time":{time_ns // unit_ns},'
+        f'"isBuyer":{_word(buys)},"isMaker":{_word(makes)},"isBestMatch":true}}'
+    )
 
 
 def user_assets(balances: Iterable[Balance], assets: Mapping[int, Asset], name: str | None = None) -> bytes:
