@@ -17,6 +17,7 @@ from tests.cluster.town import MISSING_HAPROXY, Cluster, has_haproxy
 from tests.serving import seed_document
 
 pytestmark = [
+    pytest.mark.proof,  # `make proof frames`
     pytest.mark.skipif(postgres.binaries() is None, reason=postgres.MISSING),
     pytest.mark.skipif(not has_haproxy(), reason=MISSING_HAPROXY),
 ]

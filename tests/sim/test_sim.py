@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promises hold in every simulated world, and every planted bug is found.
 
-Run by pytest, in blocks, so that xdist shares them out. How many worlds: BIDHALL_SIM_SEEDS (160 when it is not set; CI
+Run by pytest, in blocks, so that xdist shares them out. How many worlds: BIDHALL_SIM_SEEDS (100 when it is not set; CI
 sets 1,000 or more), from seed BIDHALL_SIM_FIRST (1). A world that fails names its seed and the command that tells its
 story. It must never try a failed seed again: the same seed is the same world.
 """
@@ -19,7 +19,7 @@ from tests.sim.canaries import CANARIES
 from tests.sim.world import Violation, World
 
 FIRST = int(os.environ.get("BIDHALL_SIM_FIRST", "1"))
-SEEDS = int(os.environ.get("BIDHALL_SIM_SEEDS", "160"))
+SEEDS = int(os.environ.get("BIDHALL_SIM_SEEDS", "100"))
 BLOCK = 20
 CANARY_SEEDS = {"ForgetsAtRestart": 100, "InsertsOnConflict": 100}  # where the bug needs a rare moment
 CANARY_SEEDS_USUAL = 40
