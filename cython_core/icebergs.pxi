@@ -32,7 +32,7 @@ cdef void count_hidden(State* s, Market* m, uint32_t slot, int sign) noexcept no
     s.hidden[s.orders[slot].level] += sign * (s.orders[slot].remaining_steps - s.extras[slot].shown_steps)
 
 
-cdef void refill(State* s, Queue* q, uint32_t slot) noexcept nogil:
+cdef void refill(State* s, uint32_t slot) noexcept nogil:
     # What it showed is used up: it shows anew, at the end of its level's queue.
     cdef Order* o = &s.orders[slot]
     cdef Level* level = &s.levels[o.level]
@@ -53,7 +53,7 @@ cdef void refill(State* s, Queue* q, uint32_t slot) noexcept nogil:
     level.tail = slot
 
 
-cdef inline void shorten(State* s, Queue* q, uint32_t slot, int64_t quantity) noexcept nogil:
+cdef inline void shorten(State* s, uint32_t slot, int64_t quantity) noexcept nogil:
     # A resting order gives up a quantity in a match: it, its level, and what it shows if it is an iceberg.
     cdef Order* o = &s.orders[slot]
     o.remaining_steps -= quantity
@@ -61,4 +61,4 @@ cdef inline void shorten(State* s, Queue* q, uint32_t slot, int64_t quantity) no
     if is_iceberg(s, slot):
         s.extras[slot].shown_steps -= quantity
         if s.extras[slot].shown_steps == 0 and o.remaining_steps:
-            refill(s, q, slot)
+            refill(s, slot)

@@ -95,7 +95,7 @@ cdef Matched match(State* s, Market* m, uint32_t slot) noexcept nogil:
             taker_done = o.remaining_steps == 0
         d.executed_steps += quantity
         d.executed_quote_units += quote
-        shorten(s, q, maker, quantity)
+        shorten(s, maker, quantity)
         maker_done = mo.remaining_steps == 0
         md = &s.details[maker]
         md.executed_steps += quantity
@@ -143,14 +143,14 @@ cdef bint is_fillable(State* s, Market* m, uint32_t slot) noexcept nogil:
         if plain:
             wanted -= standing(s, m, index)
         else:
-            wanted -= takeable(s, m, o, group, index, &is_blocked)
+            wanted -= takeable(s, o, group, index, &is_blocked)
         if wanted <= 0:
             return True
         index = level_after(s, q, s.levels[index].price_ticks)
     return False
 
 
-cdef int64_t takeable(State* s, Market* m, const Order* o, uint32_t group, uint32_t index, bint* is_blocked) noexcept nogil:
+cdef int64_t takeable(State* s, const Order* o, uint32_t group, uint32_t index, bint* is_blocked) noexcept nogil:
     # What a FOK could take at a level that may hold orders of its own; blocked: nothing beyond the first of them.
     cdef uint32_t at = s.levels[index].head
     cdef int64_t first_round = 0, all_others = 0

@@ -60,15 +60,11 @@ cdef void expire_maker(State* s, Market* m, int side, uint64_t taker_id, uint32_
     cdef int64_t rest = mo.remaining_steps
     touch_book(s, m, side, &s.levels[mo.level])
     lock(s, m, maker, -1)
+    s.levels[mo.level].quantity_steps -= shown(s, maker)
     if is_iceberg(s, maker):
-        count_hidden(s, m, maker, -1)
-        s.levels[mo.level].quantity_steps -= s.extras[maker].shown_steps
+        s.hidden[mo.level] -= rest - s.extras[maker].shown_steps
         s.extras[maker].shown_steps = 0
-        mo.remaining_steps = 0
-        count_hidden(s, m, maker, 1)  # nothing is hidden any more; remove_maker takes it off the count
-    else:
-        s.levels[mo.level].quantity_steps -= rest
-        mo.remaining_steps = 0
+    mo.remaining_steps = 0
     note_prevented(s, maker, rest, match_id)
     emit_prevented(s, maker, STATUS_EXPIRED_IN_MATCH, FLAG_LAST | FLAG_MAKER, mo.price_ticks, rest, match_id, taker_id,
                    taker_account)
@@ -146,7 +142,7 @@ cdef Met decrement(State* s, Market* m, int side, uint32_t taker, uint32_t maker
     else:
         o.remaining_steps -= quantity
         taker_done = o.remaining_steps == 0
-    shorten(s, &m.queues[side], maker, quantity)
+    shorten(s, maker, quantity)
     maker_done = mo.remaining_steps == 0
     note_prevented(s, taker, quantity, match_id)
     note_prevented(s, maker, quantity, match_id)

@@ -11,7 +11,7 @@ import pytest
 
 from bidhall.clients.postgres import connect
 from bidhall.environment import RealEnvironment
-from bidhall.log import Entry, Log, open_log
+from bidhall.log import Batch, Entry, Log, open_log
 from bidhall.log.postgres_schema import migrate
 from tests import kafka, postgres
 
@@ -23,6 +23,19 @@ def entry(number: int = 1, commands: int = 1, *, writer: bytes = WRITER, seed: i
     """One with commands that nobody looks into."""
     data = random.Random(1000 * seed + number).randbytes(192 * commands)
     return Entry.make(writer, number, 1_000_000 + number, 1, 1, data)
+
+
+async def take(log: Log, position: int, last: int) -> list[Batch]:
+    """What `follow` gives from `position` up to `last`."""
+    batches: list[Batch] = []
+    following = log.follow(position)
+    async for some in following:
+        assert some
+        batches += some
+        if batches[-1].position >= last:
+            break
+    await following.aclose()
+    return batches
 
 
 @pytest.fixture

@@ -7,22 +7,9 @@ from typing import Any
 
 import pytest
 
-from bidhall.log import CHAIN_START, Batch, Halted, Log, Trimmed, chain_next
+from bidhall.log import CHAIN_START, Batch, Halted, Trimmed, chain_next
 
-from .conftest import LogMaker, entry
-
-
-async def take(log: Log, position: int, last: int) -> list[Batch]:
-    """What `follow` gives from `position` up to `last`."""
-    batches: list[Batch] = []
-    following = log.follow(position)
-    async for some in following:
-        assert some
-        batches += some
-        if batches[-1].position >= last:
-            break
-    await following.aclose()
-    return batches
+from .conftest import LogMaker, entry, take
 
 
 def seen(batches: list[Batch]) -> list[tuple[Any, ...]]:

@@ -7,14 +7,14 @@ import random
 
 import pytest
 
-from bidhall.clients.postgres import Connection, Trouble, connect, each_host
+from bidhall.clients.postgres import Trouble, connect, each_host
 from bidhall.environment import RealEnvironment
-from bidhall.log import Batch, Halted, PostgresLog, Unknown
+from bidhall.log import Halted, PostgresLog, Unknown
 from bidhall.log.postgres_schema import SCHEMA_VERSION, migrate, version_of
 from tests import postgres
 from tests.proxy import Proxy
 
-from .conftest import entry, new_log_url
+from .conftest import entry, new_log_url, take
 
 pytestmark = pytest.mark.skipif(postgres.binaries() is None, reason=postgres.MISSING)
 
@@ -25,38 +25,23 @@ async def opened(url: str, environment: RealEnvironment, **options: float) -> Po
     return log
 
 
-async def upto(log: PostgresLog, last: int, first: int = 1) -> list[Batch]:
-    batches: list[Batch] = []
-    following = log.follow(first)
-    async for some in following:
-        batches += some
-        if batches[-1].position >= last:
-            break
-    await following.aclose()
-    return batches
-
-
-async def raw(url: str) -> Connection:
-    return await connect(url)
-
-
 async def test_a_hole_is_closed_and_everybody_sees_the_same(
     database_server: postgres.Server, environment: RealEnvironment
 ) -> None:
     """Positions that nobody will ever fill, as after a writer's death or a crash that skips 32."""
     url = await new_log_url(database_server)
     one, other = await opened(url, environment), await opened(url, environment)
-    connection = await raw(url)
+    connection = await connect(url)
     await one.append(entry(1))
     await connection.execute("SELECT nextval('log_position')")
     await other.append(entry(2))
     await connection.execute("SELECT setval('log_position', 35)")
     await one.append(entry(3))
     for log in (one, other):
-        batches = await asyncio.wait_for(upto(log, 36), 5)
+        batches = await asyncio.wait_for(take(log, 1, 36), 5)
         assert [batch.position for batch in batches] == list(range(1, 37))
         assert [batch.position for batch in batches if not batch.entry.is_hole] == [1, 3, 36]
-    assert one.holds(36, (await upto(other, 36))[-1].chain)
+    assert one.holds(36, (await take(other, 1, 36))[-1].chain)
     assert one.holes_closed + other.holes_closed == 33
     for log in (one, other):
         await log.close()
@@ -68,10 +53,10 @@ async def test_a_writer_whose_position_was_closed_appends_again(
 ) -> None:
     url = await new_log_url(database_server)
     log = await opened(url, environment)
-    connection = await raw(url)
+    connection = await connect(url)
     await connection.execute("INSERT INTO log_batch VALUES (1, 0, '\\x" + entry(9).raw.hex() + "')")
     await log.append(entry(1))
-    assert [batch.entry.number for batch in await asyncio.wait_for(upto(log, 2), 5)] == [9, 1]
+    assert [batch.entry.number for batch in await asyncio.wait_for(take(log, 1, 2), 5)] == [9, 1]
     await log.close()
     await connection.close()
 
@@ -82,7 +67,7 @@ async def test_a_commit_that_waits_holds_the_later_ones_back_and_is_not_overtake
     """Its position is not closed while its transaction lives; when it commits it has its place."""
     url = await new_log_url(database_server)
     log = await opened(url, environment)
-    slow = await raw(url)
+    slow = await connect(url)
     await slow.execute(
         "BEGIN; INSERT INTO log_batch VALUES (nextval('log_position'), 1, '\\x" + entry(1).raw.hex() + "')"
     )
@@ -91,7 +76,7 @@ async def test_a_commit_that_waits_holds_the_later_ones_back_and_is_not_overtake
     await log.append(entry(2))
     assert await log.barrier() == 0
     await commit
-    assert [batch.entry.number for batch in await asyncio.wait_for(upto(log, 2), 5)] == [1, 2]
+    assert [batch.entry.number for batch in await asyncio.wait_for(take(log, 1, 2), 5)] == [1, 2]
     assert (log.holes_closed, log.blockers_ended) == (0, 0)
     await log.close()
     await slow.close()
@@ -102,10 +87,10 @@ async def test_a_session_that_forgot_its_transaction_is_ended(
 ) -> None:
     url = await new_log_url(database_server)
     log = await opened(url, environment)
-    stranger = await raw(url)
+    stranger = await connect(url)
     await stranger.execute("BEGIN; INSERT INTO log_batch VALUES (nextval('log_position'), 1, '\\x00')")
     await log.append(entry(2))
-    batches = await asyncio.wait_for(upto(log, 2), 10)
+    batches = await asyncio.wait_for(take(log, 1, 2), 10)
     assert [batch.entry.is_hole for batch in batches] == [True, False]
     assert log.blockers_ended == 1
     stranger.abort()
@@ -129,7 +114,7 @@ async def test_an_append_cut_at_any_byte_is_there_whole_or_not_at_all(
                 await log.append(entry(number))
             proxy.cut = None
             await log.append(entry(number))
-        await asyncio.wait_for(upto(log, log.head), 5)  # which reads again
+        await asyncio.wait_for(take(log, 1, log.head), 5)  # which reads again
         await log.barrier()
         numbers = [batch.entry.number for batch in log.read(1) if not batch.entry.is_hole]
         assert sorted(set(numbers)) == list(range(1, len(places) + 1)), f"seed {seed}"
@@ -159,7 +144,7 @@ async def test_when_the_connection_is_lost_followers_are_told_and_can_go_on(
             await anext(log.follow(2))
         proxy.refusing = False
         await log.append(entry(2))
-        assert [batch.position for batch in await asyncio.wait_for(upto(log, 2, 2), 5)] == [2]
+        assert [batch.position for batch in await asyncio.wait_for(take(log, 2, 2), 5)] == [2]
         assert await log.barrier() == 2
         await log.close()
 
@@ -212,7 +197,7 @@ async def test_what_cannot_hold_a_log_is_refused(
     with pytest.raises(Halted, match="bidhall migrate"):
         await opened(url, environment)
     url = await new_log_url(database_server)
-    connection = await raw(url)
+    connection = await connect(url)
     await connection.execute("INSERT INTO log_batch VALUES (7, 0, '\\x" + entry(1).raw.hex() + "')")
     with pytest.raises(Halted, match="log_position stands at 0, behind position 7"):
         await opened(url, environment)
@@ -236,7 +221,7 @@ async def test_another_log_under_the_same_name_halts(
     with Proxy(database_server.port) as proxy:
         log = await opened(url.replace(f":{database_server.port}/", f":{proxy.port}/"), environment)
         await log.append(entry(1))
-        connection = await raw(url)
+        connection = await connect(url)
         await connection.execute("UPDATE log_identity SET identity = '\\x" + bytes(16).hex() + "'")
         proxy.drop_all()
         with pytest.raises((Halted, Unknown)):
